@@ -1,0 +1,1 @@
+"""Distributed Python: tasks, actors and shared objects."""

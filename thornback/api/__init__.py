@@ -1,0 +1,1 @@
+"""The public API: thin, over a :class:`thornback.core.runtime.Runtime`."""

@@ -1,0 +1,90 @@
+"""Every number that shapes the engine's behaviour, in one place, with its unit.
+
+Users rarely need any of them. ``init(_system_config={...})`` and ``simulate(config={...})`` accept them by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+MILLISECOND = 1_000_000
+SECOND = 1_000_000_000
+KIB = 1024
+MIB = 1024 * 1024
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """The engine's settings. Times are nanoseconds, sizes are bytes."""
+
+    inline_limit: int = 100 * KIB
+    """Values up to this size live in their owner's memory and travel inside messages."""
+    transfer_chunk: int = 5 * MIB
+    """Size of one message of an object's bytes between nodes."""
+    transfer_in_flight: int = 64 * MIB
+    """Bytes that one node asks for at a time, over all objects that it pulls."""
+    lease_idle_hold: int = 500 * MILLISECOND
+    """How long an owner keeps a leased worker without work, when nobody else asks for it."""
+    lease_requests_floor: int = 16
+    """Lease requests an owner keeps waiting per scheduling class before any was granted."""
+    pipeline_target: int = 2 * MILLISECOND
+    """Estimated work that an owner keeps queued on a leased worker."""
+    pipeline_depth: int = 512
+    """Most tasks that an owner keeps queued on a leased worker."""
+    push_batch: int = 128
+    """Most tasks in one message to a worker."""
+    idle_worker_timeout: int = 1 * SECOND
+    """Idle workers beyond the node's CPU count end after this time."""
+    worker_start_timeout: int = 60 * SECOND
+    """A worker that did not register by then is killed and replaced."""
+    worker_start_limit: int = 8
+    """Workers that one node starts at the same time, beyond its CPU count."""
+    heartbeat_period: int = 3 * SECOND
+    """Time between two heartbeats of a node."""
+    heartbeat_misses: int = 5
+    """Missed heartbeats after which a node is declared dead."""
+    view_period: int = 100 * MILLISECOND
+    """Least time between two resource reports of a node, and between two view requests."""
+    spill_hops: int = 6
+    """How often a lease request may be passed on before it waits where it is."""
+    hybrid_threshold: float = 0.5
+    """Utilization up to which the hybrid policy packs."""
+    hybrid_top_fraction: float = 0.2
+    """Share of the best nodes among which the hybrid policy draws."""
+    max_retries: int = 3
+    """Default retries of a task whose worker died."""
+    retry_backoff: int = 20 * MILLISECOND
+    """Delay before the first retry; it doubles, with jitter, up to :attr:`retry_backoff_limit`."""
+    retry_backoff_limit: int = 5 * SECOND
+    lineage_limit: int = 1024 * MIB
+    """Bytes of task arguments that an owner keeps to rebuild lost objects."""
+    resend_after: int = 200 * MILLISECOND
+    """First retransmission on a link that may lose messages; it doubles up to :attr:`resend_limit`."""
+    resend_limit: int = 5 * SECOND
+    acknowledge_after: int = 40 * MILLISECOND
+    """Longest delay of an acknowledgement on a link that may lose messages."""
+    task_events: int = 100_000
+    """Finished tasks that the GCS keeps for ``timeline``."""
+    dead_actors: int = 10_000
+    """Dead actors that the GCS remembers."""
+    generator_backpressure: int = -1
+    """Default limit of unconsumed items of a streaming generator; -1 is none."""
+
+    @classmethod
+    def of(cls, overrides: Mapping[str, Any] | None) -> Config:
+        """The defaults with some settings replaced.
+
+        Raises:
+            ValueError: a name is unknown or a value has the wrong type.
+        """
+        if not overrides:
+            return cls()
+        unknown = sorted(set(overrides) - set(cls.__struct_fields__))
+        if unknown:
+            raise ValueError(f"unknown setting {unknown[0]!r}; the settings are {', '.join(cls.__struct_fields__)}")
+        try:
+            return msgspec.convert(dict(overrides), cls)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"bad setting: {error}") from None
