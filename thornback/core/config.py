@@ -37,6 +37,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Most tasks in one message to a worker."""
     idle_worker_timeout: int = 1 * SECOND
     """Idle workers beyond the node's CPU count end after this time."""
+    lease_quantum: int = 10 * MILLISECOND
+    """How long a lease is left alone before it is taken back for others that wait."""
+    prestart_workers: bool = True
+    """Start a worker per CPU with the node, rather than when first needed."""
+    allocation_wait: int = 10 * SECOND
+    """How long a put waits for room in shared memory."""
     worker_start_timeout: int = 60 * SECOND
     """A worker that did not register by then is killed and replaced."""
     worker_start_limit: int = 8

@@ -39,7 +39,7 @@ class TaskError(ThornbackError):
     def as_instance_of_cause(self) -> TaskError:
         """An equal error that is also an instance of the cause's type, where Python allows such a class."""
         cause = self.cause
-        if cause is None or isinstance(cause, ThornbackError) and type(cause) is TaskError:
+        if cause is None or (isinstance(cause, ThornbackError) and type(cause) is TaskError):
             return self
         cause_type = type(cause)
         if issubclass(TaskError, cause_type) or not isinstance(cause, Exception):

@@ -9,8 +9,8 @@
     ActorId  20 bytes   the TaskId of the actor's creation
     LeaseId  20 bytes   WorkerId of the process that holds it + counter
 
-The owner of a task or an object, and the node of a process, are therefore prefixes of its id: no table is needed to find
-them. An :data:`Address` is the id of the process it names: a WorkerId, a NodeId (the raylet of that node) or
+The owner of a task or an object, and the node of a process, are therefore prefixes of its id: no table is needed to
+find them. An :data:`Address` is the id of the process it names: a WorkerId, a NodeId (the raylet of that node) or
 :data:`GCS`. Ids are never used twice, so a message from or to a dead incarnation is recognized by its address alone.
 """
 

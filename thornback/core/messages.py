@@ -7,6 +7,8 @@ A handler of message type ``FooBar`` is the method ``on_foo_bar(sender, message)
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
 from typing import Any, ClassVar, Union
 
 import msgspec
@@ -30,7 +32,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
 # --- Values ---------------------------------------------------------------------------------------------------------
 
 
-class Value(Record, tag=1):
+class Value(Record, frozen=True, tag=1):
     """A serialized Python value, whole."""
 
     data: bytes
@@ -48,7 +50,7 @@ class Value(Record, tag=1):
         return len(self.data) + sum(map(len, self.buffers))
 
 
-class Stored(Record, tag=2):
+class Stored(Record, frozen=True, tag=2):
     """A value in the shared memory of at least one node."""
 
     size: int
@@ -60,7 +62,7 @@ class Stored(Record, tag=2):
 Content = Union[Value, Stored]
 
 
-class Dependency(Record):
+class Dependency(Record, frozen=True):
     """One argument that was a reference: which object, and what its owner knew of it at the time of sending."""
 
     object_id: ObjectId
@@ -75,11 +77,11 @@ DYNAMIC = -2
 """``num_returns`` of a dynamic generator: one return, which holds the references of all items."""
 
 
-class Strategy(Record):
+class Strategy(Record, frozen=True):
     """Where a task, actor or bundle may run."""
 
     kind: str = "DEFAULT"
-    """DEFAULT, SPREAD, NODE (``node``, ``soft``), LABELS (``hard``, ``preferred``) or the name of a registered policy."""
+    """DEFAULT, SPREAD, NODE (``node``, ``soft``), LABELS (``hard``, ``preferred``) or a registered policy's name."""
     node: NodeId = b""
     soft: bool = False
     hard: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
@@ -91,7 +93,7 @@ class Strategy(Record):
     """Bundle index in the group; -1 for any."""
 
 
-class TaskTemplate(Record):
+class TaskTemplate(Record, frozen=True):
     """What all calls of one function (or actor method) with equal options share. Sent once to each worker."""
 
     key: bytes
@@ -120,7 +122,7 @@ class TaskTemplate(Record):
     """Raise instead of waiting when no node could ever run it."""
 
 
-class FunctionDefinition(Record):
+class FunctionDefinition(Record, frozen=True):
     """A pickled function or actor class."""
 
     function_id: bytes
@@ -128,7 +130,7 @@ class FunctionDefinition(Record):
     blob: bytes
 
 
-class TaskCall(Record):
+class TaskCall(Record, frozen=True):
     """One call of a template."""
 
     task_id: TaskId
@@ -145,7 +147,7 @@ class TaskCall(Record):
     """The task that submitted it; empty for a driver."""
 
 
-class PushTasks(Message, tag=1):
+class PushTasks(Message, frozen=True, tag=1):
     """Owner to leased worker: run these."""
 
     lease_id: LeaseId
@@ -156,7 +158,7 @@ class PushTasks(Message, tag=1):
     tasks: tuple[TaskCall, ...]
 
 
-class TaskReply(Record):
+class TaskReply(Record, frozen=True):
     """How one attempt of one task ended."""
 
     task_id: TaskId
@@ -175,41 +177,43 @@ class TaskReply(Record):
     run_time: int = 0
 
 
-class TaskReplies(Message, tag=2):
+class TaskReplies(Message, frozen=True, tag=2):
     """Worker to owner: these have ended."""
 
     source: bytes
     """The lease, or the actor id."""
     replies: tuple[TaskReply, ...]
+    ending: bool = False
+    """The worker ends now (``max_calls``); what else was sent to it on this lease has not started."""
 
 
-class TasksReturned(Message, tag=3):
+class TasksReturned(Message, frozen=True, tag=3):
     """Worker to owner: these were not started and will not be; they were stolen, or the worker blocks."""
 
     lease_id: LeaseId
     task_ids: tuple[TaskId, ...]
 
 
-class StealTasks(Message, tag=4):
+class StealTasks(Message, frozen=True, tag=4):
     """Owner to leased worker: give back up to ``count`` tasks from the end of your queue, with TasksReturned."""
 
     lease_id: LeaseId
     count: int
 
 
-class LeaseBlocked(Message, tag=5):
+class LeaseBlocked(Message, frozen=True, tag=5):
     """Worker to owner: my task waits in ``get``; push nothing until LeaseUnblocked."""
 
     lease_id: LeaseId
 
 
-class LeaseUnblocked(Message, tag=6):
+class LeaseUnblocked(Message, frozen=True, tag=6):
     """Worker to owner: running again."""
 
     lease_id: LeaseId
 
 
-class CancelTask(Message, tag=7):
+class CancelTask(Message, frozen=True, tag=7):
     """Owner to worker: stop this task if you have it. Its TaskReply says whether that succeeded."""
 
     task_id: TaskId
@@ -219,7 +223,7 @@ class CancelTask(Message, tag=7):
     """Cancel what the task has submitted as well."""
 
 
-class CancelRequest(Message, tag=8):
+class CancelRequest(Message, frozen=True, tag=8):
     """Borrower to owner: cancel the task that makes this object."""
 
     object_id: ObjectId
@@ -227,7 +231,7 @@ class CancelRequest(Message, tag=8):
     recursive: bool
 
 
-class StreamItem(Message, tag=9):
+class StreamItem(Message, frozen=True, tag=9):
     """Worker to owner: a generator made its next item."""
 
     task_id: TaskId
@@ -236,7 +240,7 @@ class StreamItem(Message, tag=9):
     content: Content
 
 
-class StreamConsumed(Message, tag=10):
+class StreamConsumed(Message, frozen=True, tag=10):
     """Owner to worker: the consumer has taken this many items; -1: nobody will take any more."""
 
     task_id: TaskId
@@ -246,7 +250,7 @@ class StreamConsumed(Message, tag=10):
 # --- Leases ---------------------------------------------------------------------------------------------------------
 
 
-class RequestLease(Message, tag=20):
+class RequestLease(Message, frozen=True, tag=20):
     """Owner (or the GCS, for an actor) to raylet: lend me a worker."""
 
     lease_id: LeaseId
@@ -263,9 +267,11 @@ class RequestLease(Message, tag=20):
     """Set: the worker becomes this actor, and the lease lasts as long as the actor."""
     backlog: int = 1
     """Tasks that wait behind this request, for people and the autoscaler."""
+    namespace: str = ""
+    """Of the job."""
 
 
-class LeaseGranted(Message, tag=21):
+class LeaseGranted(Message, frozen=True, tag=21):
     """Raylet to holder: the worker is yours."""
 
     lease_id: LeaseId
@@ -273,27 +279,29 @@ class LeaseGranted(Message, tag=21):
     gpu_ids: tuple[int, ...] = ()
 
 
-class LeaseSpilled(Message, tag=22):
+class LeaseSpilled(Message, frozen=True, tag=22):
     """Raylet to holder: ask that node instead."""
 
     lease_id: LeaseId
     node_id: NodeId
+    hops: int
+    """For the next RequestLease."""
 
 
-class LeaseInfeasible(Message, tag=23):
+class LeaseInfeasible(Message, frozen=True, tag=23):
     """Raylet to holder: no node of the cluster could ever grant this; the request goes on waiting for one that can."""
 
     lease_id: LeaseId
     reason: str
 
 
-class CancelLease(Message, tag=24):
+class CancelLease(Message, frozen=True, tag=24):
     """Holder to raylet: the request is not needed any more. If it was granted meanwhile, the holder returns it."""
 
     lease_id: LeaseId
 
 
-class ReturnLease(Message, tag=25):
+class ReturnLease(Message, frozen=True, tag=25):
     """Holder to raylet: done with the worker."""
 
     lease_id: LeaseId
@@ -302,11 +310,13 @@ class ReturnLease(Message, tag=25):
     reason: str = ""
 
 
-class ReclaimLeases(Message, tag=26):
-    """Raylet to holders: others wait; return workers without work at once for the next while."""
+class ReclaimLeases(Message, frozen=True, tag=26):
+    """Raylet to holder: others wait for these workers; push nothing more to them and return them when they are done."""
+
+    lease_ids: tuple[LeaseId, ...]
 
 
-class LeaseLost(Message, tag=27):
+class LeaseLost(Message, frozen=True, tag=27):
     """Raylet to holder: the worker ended."""
 
     lease_id: LeaseId
@@ -317,19 +327,19 @@ class LeaseLost(Message, tag=27):
     out_of_memory: bool = False
 
 
-class ReleaseCpu(Message, tag=28):
+class ReleaseCpu(Message, frozen=True, tag=28):
     """Worker to raylet: my task waits in ``get``; others may use its CPU."""
 
 
-class AcquireCpu(Message, tag=29):
+class AcquireCpu(Message, frozen=True, tag=29):
     """Worker to raylet: my task wants to go on."""
 
 
-class CpuAcquired(Message, tag=30):
+class CpuAcquired(Message, frozen=True, tag=30):
     """Raylet to worker: go on."""
 
 
-class KillWorker(Message, tag=31):
+class KillWorker(Message, frozen=True, tag=31):
     """Holder or GCS to raylet: end this worker of yours now (forced cancellation, an actor that is killed)."""
 
     worker_id: WorkerId
@@ -339,33 +349,33 @@ class KillWorker(Message, tag=31):
 # --- Processes and nodes --------------------------------------------------------------------------------------------
 
 
-class RegisterWorker(Message, tag=40):
+class RegisterWorker(Message, frozen=True, tag=40):
     """Worker or driver to its raylet: I am up."""
 
     pid: int
     is_driver: bool = False
 
 
-class Death(Record):
+class Death(Record, frozen=True):
     """The end of a process or a node, for good."""
 
     address: Address
     reason: str
 
 
-class Deaths(Message, tag=41):
+class Deaths(Message, frozen=True, tag=41):
     """Raylet to GCS, GCS to raylets, raylet to its processes: these have ended."""
 
     deaths: tuple[Death, ...]
 
 
-class EndWorker(Message, tag=42):
+class EndWorker(Message, frozen=True, tag=42):
     """Raylet to worker: end after what you have sent is on its way."""
 
     reason: str
 
 
-class StartJob(Message, tag=43):
+class StartJob(Message, frozen=True, tag=43):
     """Driver to GCS."""
 
     namespace: str
@@ -373,26 +383,26 @@ class StartJob(Message, tag=43):
     metadata: dict[str, str]
 
 
-class JobStarted(Message, tag=44):
-    """GCS to driver."""
+class JobStarted(Message, frozen=True, tag=44):
+    """GCS to driver; driver to its raylet; raylet to a worker that works for the job from now on."""
 
     job_id: JobId
     namespace: str
 
 
-class EndJob(Message, tag=45):
+class EndJob(Message, frozen=True, tag=45):
     """Driver to GCS: the program is over; whatever it started and that is not detached ends."""
 
     job_id: JobId
 
 
-class JobEnded(Message, tag=46):
+class JobEnded(Message, frozen=True, tag=46):
     """GCS to raylets: end the workers of that job."""
 
     job_id: JobId
 
 
-class NodeView(Record):
+class NodeView(Record, frozen=True):
     """What others know of a node."""
 
     node_id: NodeId
@@ -410,43 +420,43 @@ class NodeView(Record):
     """Network address, for people and links."""
 
 
-class RegisterNode(Message, tag=47):
+class RegisterNode(Message, frozen=True, tag=47):
     """Raylet to GCS, at start and when the GCS came back."""
 
     view: NodeView
     is_head: bool
 
 
-class NodeRegistered(Message, tag=48):
+class NodeRegistered(Message, frozen=True, tag=48):
     """GCS to raylet."""
 
     nodes: int
     """Nodes alive, itself included."""
 
 
-class NodeFenced(Message, tag=49):
+class NodeFenced(Message, frozen=True, tag=49):
     """GCS to raylet: you were declared dead; end all your workers and start again under a new id."""
 
 
-class Heartbeat(Message, tag=50):
+class Heartbeat(Message, frozen=True, tag=50):
     """Raylet to GCS: alive."""
 
     reliable: ClassVar[bool] = False
 
 
-class ReportResources(Message, tag=51):
+class ReportResources(Message, frozen=True, tag=51):
     """Raylet to GCS: my resources or queue have changed."""
 
     view: NodeView
 
 
-class GetView(Message, tag=52):
+class GetView(Message, frozen=True, tag=52):
     """Anyone to GCS: what has changed in the cluster since ``since``?"""
 
     since: int
 
 
-class ViewDelta(Message, tag=53):
+class ViewDelta(Message, frozen=True, tag=53):
     """GCS to asker: nodes that changed after the version that was asked for."""
 
     version: int
@@ -456,7 +466,7 @@ class ViewDelta(Message, tag=53):
 # --- Actors ---------------------------------------------------------------------------------------------------------
 
 
-class ActorSpec(Record):
+class ActorSpec(Record, frozen=True):
     """All that is needed to make, and make again, an actor."""
 
     actor_id: ActorId
@@ -487,14 +497,14 @@ class ActorSpec(Record):
     fail_infeasible: bool = False
 
 
-class RegisterActor(Message, tag=60):
+class RegisterActor(Message, frozen=True, tag=60):
     """Owner to GCS: make this actor."""
 
     spec: ActorSpec
     get_if_exists: bool
 
 
-class ActorRegistered(Message, tag=61):
+class ActorRegistered(Message, frozen=True, tag=61):
     """GCS to owner, when the registration is durable."""
 
     actor_id: ActorId
@@ -505,7 +515,7 @@ class ActorRegistered(Message, tag=61):
     """Of the existing actor."""
 
 
-class CreateActor(Message, tag=62):
+class CreateActor(Message, frozen=True, tag=62):
     """GCS to leased worker: become this actor."""
 
     spec: ActorSpec
@@ -513,7 +523,7 @@ class CreateActor(Message, tag=62):
     gpu_ids: tuple[int, ...] = ()
 
 
-class ActorCreated(Message, tag=63):
+class ActorCreated(Message, frozen=True, tag=63):
     """Worker to GCS: the constructor has returned, or raised ``error``."""
 
     actor_id: ActorId
@@ -521,7 +531,7 @@ class ActorCreated(Message, tag=63):
     error: Value | None
 
 
-class ActorExiting(Message, tag=64):
+class ActorExiting(Message, frozen=True, tag=64):
     """Worker to GCS: the actor ends on its own wish (``exit_actor``) or since nobody refers to it."""
 
     actor_id: ActorId
@@ -529,7 +539,7 @@ class ActorExiting(Message, tag=64):
     reason: str
 
 
-class SubscribeActor(Message, tag=65):
+class SubscribeActor(Message, frozen=True, tag=65):
     """Caller to GCS: tell me where the actor is, now and when that changes."""
 
     actor_id: ActorId
@@ -541,7 +551,7 @@ RESTARTING = "RESTARTING"
 DEAD = "DEAD"
 
 
-class ActorUpdate(Message, tag=66):
+class ActorUpdate(Message, frozen=True, tag=66):
     """GCS to callers."""
 
     actor_id: ActorId
@@ -556,7 +566,7 @@ class ActorUpdate(Message, tag=66):
     started_through: tuple[tuple[Address, int], ...] = ()
 
 
-class PushActorTasks(Message, tag=67):
+class PushActorTasks(Message, frozen=True, tag=67):
     """Caller to actor: run these, in the order of their sequence numbers."""
 
     actor_id: ActorId
@@ -565,7 +575,7 @@ class PushActorTasks(Message, tag=67):
     tasks: tuple[TaskCall, ...]
 
 
-class ActorTasksRefused(Message, tag=68):
+class ActorTasksRefused(Message, frozen=True, tag=68):
     """Worker to caller: I am not that incarnation of that actor."""
 
     actor_id: ActorId
@@ -573,20 +583,20 @@ class ActorTasksRefused(Message, tag=68):
     task_ids: tuple[TaskId, ...]
 
 
-class KillActor(Message, tag=69):
+class KillActor(Message, frozen=True, tag=69):
     """Anyone to GCS."""
 
     actor_id: ActorId
     no_restart: bool
 
 
-class ActorOutOfScope(Message, tag=70):
+class ActorOutOfScope(Message, frozen=True, tag=70):
     """Owner to GCS: no handle is left and no call is under way."""
 
     actor_id: ActorId
 
 
-class GetNamedActor(Message, tag=71):
+class GetNamedActor(Message, frozen=True, tag=71):
     """Anyone to GCS; answered with NamedActor."""
 
     request: int
@@ -594,7 +604,7 @@ class GetNamedActor(Message, tag=71):
     namespace: str
 
 
-class NamedActor(Message, tag=72):
+class NamedActor(Message, frozen=True, tag=72):
     """GCS to asker; ``actor_id`` is empty if there is none."""
 
     request: int
@@ -605,7 +615,7 @@ class NamedActor(Message, tag=72):
 # --- Objects --------------------------------------------------------------------------------------------------------
 
 
-class AddBorrower(Message, tag=80):
+class AddBorrower(Message, frozen=True, tag=80):
     """To the owner: ``borrower`` holds one more registration of the object; answered with BorrowerAdded to the sender.
 
     The sender keeps the object alive until that answer.
@@ -615,48 +625,48 @@ class AddBorrower(Message, tag=80):
     borrower: WorkerId
 
 
-class BorrowerAdded(Message, tag=81):
+class BorrowerAdded(Message, frozen=True, tag=81):
     """Owner to the sender of AddBorrower."""
 
     object_id: ObjectId
     borrower: WorkerId
 
 
-class RemoveBorrower(Message, tag=82):
+class RemoveBorrower(Message, frozen=True, tag=82):
     """Borrower to owner: ``count`` of its registrations end."""
 
     object_id: ObjectId
     count: int
 
 
-class GetObject(Message, tag=83):
+class GetObject(Message, frozen=True, tag=83):
     """Borrower to owner: tell me the content when there is one; answered with ObjectContent."""
 
     object_id: ObjectId
 
 
-class ObjectContent(Message, tag=84):
+class ObjectContent(Message, frozen=True, tag=84):
     """Owner to borrower."""
 
     object_id: ObjectId
     content: Content
 
 
-class ObjectUnavailable(Message, tag=85):
+class ObjectUnavailable(Message, frozen=True, tag=85):
     """Borrower to owner: these nodes do not have it (any more). Answered with ObjectContent once it is back."""
 
     object_id: ObjectId
     nodes: tuple[NodeId, ...]
 
 
-class AllocateObject(Message, tag=86):
+class AllocateObject(Message, frozen=True, tag=86):
     """Process to its raylet: I want to write an object of this size; answered with ObjectAllocated."""
 
     object_id: ObjectId
     size: int
 
 
-class ObjectAllocated(Message, tag=87):
+class ObjectAllocated(Message, frozen=True, tag=87):
     """Raylet to process: write here; or why not."""
 
     object_id: ObjectId
@@ -665,7 +675,7 @@ class ObjectAllocated(Message, tag=87):
     reason: str = ""
 
 
-class SealObject(Message, tag=88):
+class SealObject(Message, frozen=True, tag=88):
     """Process to its raylet: it is written; this is the primary copy, kept until FreeObjects.
 
     The writer's pin lasts until its first UnpinObject.
@@ -676,15 +686,15 @@ class SealObject(Message, tag=88):
     """The writer goes on reading it."""
 
 
-class PinObject(Message, tag=89):
-    """Process to its raylet: I want to read it, fetch it if it is elsewhere; answered with ObjectPinned or PinFailed."""
+class PinObject(Message, frozen=True, tag=89):
+    """Process to its raylet: I want to read it, wherever it is; answered with ObjectPinned or PinFailed."""
 
     object_id: ObjectId
     size: int
     nodes: tuple[NodeId, ...]
 
 
-class ObjectPinned(Message, tag=90):
+class ObjectPinned(Message, frozen=True, tag=90):
     """Raylet to process: it is here, and stays until you say UnpinObject."""
 
     object_id: ObjectId
@@ -692,7 +702,7 @@ class ObjectPinned(Message, tag=90):
     size: int
 
 
-class PinFailed(Message, tag=91):
+class PinFailed(Message, frozen=True, tag=91):
     """Raylet to process: none of these nodes has it."""
 
     object_id: ObjectId
@@ -700,20 +710,20 @@ class PinFailed(Message, tag=91):
     reason: str
 
 
-class UnpinObject(Message, tag=92):
+class UnpinObject(Message, frozen=True, tag=92):
     """Process to its raylet: ``count`` pins end."""
 
     object_id: ObjectId
     count: int
 
 
-class FreeObjects(Message, tag=93):
+class FreeObjects(Message, frozen=True, tag=93):
     """Owner to raylets that hold copies: nobody refers to these any more."""
 
     object_ids: tuple[ObjectId, ...]
 
 
-class FetchObject(Message, tag=94):
+class FetchObject(Message, frozen=True, tag=94):
     """Raylet to raylet: send me this part; answered with ObjectChunk."""
 
     object_id: ObjectId
@@ -721,7 +731,7 @@ class FetchObject(Message, tag=94):
     size: int
 
 
-class ObjectChunk(Message, tag=95):
+class ObjectChunk(Message, frozen=True, tag=95):
     """Raylet to raylet: a part of an object, or that it is not here."""
 
     object_id: ObjectId
@@ -731,7 +741,7 @@ class ObjectChunk(Message, tag=95):
     data: bytes
 
 
-class CopyChanged(Message, tag=96):
+class CopyChanged(Message, frozen=True, tag=96):
     """Raylet to owner: this node has (or no longer has) a copy."""
 
     object_id: ObjectId
@@ -741,7 +751,7 @@ class CopyChanged(Message, tag=96):
 # --- Questions and reports ------------------------------------------------------------------------------------------
 
 
-class PutKey(Message, tag=110):
+class PutKey(Message, frozen=True, tag=110):
     """Anyone to GCS: set a durable key; answered with KeyValue."""
 
     request: int
@@ -751,35 +761,35 @@ class PutKey(Message, tag=110):
     overwrite: bool = True
 
 
-class GetKey(Message, tag=111):
+class GetKey(Message, frozen=True, tag=111):
     """Anyone to GCS; answered with KeyValue."""
 
     request: int
     key: str
 
 
-class KeyValue(Message, tag=112):
+class KeyValue(Message, frozen=True, tag=112):
     """GCS to asker: the value now, after a PutKey as well."""
 
     request: int
     value: bytes | None
 
 
-class QueryState(Message, tag=113):
+class QueryState(Message, frozen=True, tag=113):
     """Anyone to GCS or to a raylet: rows of one of its tables; answered with StateRows."""
 
     request: int
     table: str
 
 
-class StateRows(Message, tag=114):
+class StateRows(Message, frozen=True, tag=114):
     """Rows as a JSON array of objects."""
 
     request: int
     rows: bytes
 
 
-class TaskEvent(Record):
+class TaskEvent(Record, frozen=True):
     """One finished execution, for the timeline."""
 
     task_id: TaskId
@@ -792,13 +802,13 @@ class TaskEvent(Record):
     outcome: str
 
 
-class TaskEvents(Message, tag=115):
+class TaskEvents(Message, frozen=True, tag=115):
     """Worker to GCS, now and then."""
 
     events: tuple[TaskEvent, ...]
 
 
-class LogLines(Message, tag=116):
+class LogLines(Message, frozen=True, tag=116):
     """Raylet to driver: output of a worker of its job."""
 
     worker_id: WorkerId
@@ -825,6 +835,6 @@ def decode(data: bytes | memoryview) -> list[Message]:
     """
     global _decoder
     if _decoder is None:
-        _decoder = msgspec.msgpack.Decoder(list[Union[MESSAGES]])  # type: ignore[valid-type]
+        _decoder = msgspec.msgpack.Decoder(list[reduce(or_, MESSAGES)])  # type: ignore[misc,arg-type]
     messages: list[Message] = _decoder.decode(data)
     return messages

@@ -1,4 +1,4 @@
-"""Resource arithmetic in integers: one unit is 1/10,000 of a CPU, a GPU, a byte-less custom resource, or one byte of memory.
+"""Resource arithmetic in integers: one unit is 1/10,000 of a CPU, GPU or custom resource, or one byte of memory.
 
 Fractions like ``num_cpus=0.1`` are exact this way, so that what is given back always equals what was taken.
 """

@@ -1,7 +1,8 @@
 """What a world offers to the code of one process that runs outside the core: the API and the running of user code.
 
-User code runs in *user threads*: threads in the real world, greenlets in the simulated one. A user thread enters the core
-with ``with runtime.turn:`` and waits with ``runtime.block(waiter)``. Both are the only points where it meets the core.
+User code runs in *user threads*: threads in the real world, greenlets in the simulated one. A user thread enters the
+core with ``with runtime.turn:`` and waits with ``runtime.block(waiter)``. Both are the only points where it meets the
+core.
 """
 
 from __future__ import annotations

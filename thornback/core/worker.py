@@ -6,7 +6,7 @@ from thornback.core.config import Config
 from thornback.core.dispatch import handlers_of
 from thornback.core.executor import Executor
 from thornback.core.ids import GCS, Address, JobId, WorkerId, node_of
-from thornback.core.messages import Message, RegisterWorker
+from thornback.core.messages import Deaths, Message, RegisterWorker
 from thornback.core.owner import Owner
 from thornback.core.ports import ObjectMemory, Ports, UserCode
 
@@ -14,8 +14,8 @@ from thornback.core.ports import ObjectMemory, Ports, UserCode
 class WorkerCore:
     """The decisions of one worker or driver process.
 
-    The world that hosts it calls the methods below, one at a time (each such call is a turn), and :meth:`end_turn` after
-    one or several turns. It holds messages that are sent in a turn back until then, so that they travel together.
+    The world that hosts it calls the methods below, one at a time (each such call is a turn), and :meth:`end_turn`
+    after one or several turns. It holds messages that are sent in a turn back until then, so that they travel together.
 
     Args:
         worker_id: made by ``NodeCore.new_worker_id`` of the node.
@@ -38,9 +38,10 @@ class WorkerCore:
         self.ports = ports
         self.owner = Owner(worker_id, ports, memory, config, job_id)
         self.executor = None if user_code is None else Executor(self.owner, ports, user_code, config)
-        self._handlers = handlers_of(self.owner, *self.owner.parts)
+        components: list[object] = [self, self.owner, *self.owner.parts]
         if self.executor is not None:
-            self._handlers |= handlers_of(self.executor)
+            components.append(self.executor)
+        self._handlers = handlers_of(*components)
 
     @property
     def is_driver(self) -> bool:
@@ -54,6 +55,8 @@ class WorkerCore:
 
     def start(self, pid: int) -> None:
         """First turn: announce the process to its raylet."""
+        if self.executor is not None:
+            self.executor.pid = pid
         self.ports.transport.send(self.node_id, RegisterWorker(pid, self.is_driver))
 
     def receive(self, sender: Address, message: Message) -> None:
@@ -65,9 +68,17 @@ class WorkerCore:
     def peer_down(self, address: Address, reason: str) -> None:
         """A process of this node, with which messages were exchanged, has ended."""
         if address not in (self.node_id, GCS):
-            self.owner.process_died(address, reason)
-            if self.executor is not None:
-                self.executor.process_died(address)
+            self._process_died(address, reason)
+
+    def on_deaths(self, sender: Address, message: Deaths) -> None:
+        """The raylet knows of processes or nodes that have ended."""
+        for death in message.deaths:
+            self._process_died(death.address, death.reason)
+
+    def _process_died(self, address: Address, reason: str) -> None:
+        self.owner.process_died(address, reason)
+        if self.executor is not None:
+            self.executor.process_died(address)
 
     def end_turn(self) -> None:
         """Settle what the last turns left: dropped references, queues to dispatch, replies to send."""

@@ -1,0 +1,485 @@
+"""What user threads do with the core, step by step: the only code that waits.
+
+Every function here runs outside of any turn, enters the core with ``with runtime.turn:`` and waits with
+``runtime.block``. The public API is a thin layer over these.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from thornback.core import errors, serialization
+from thornback.core.context import current
+from thornback.core.ids import (
+    GCS,
+    ActorId,
+    ObjectId,
+    TaskId,
+    return_id,
+    task_id,
+)
+from thornback.core.messages import (
+    ActorSpec,
+    Content,
+    EndJob,
+    FunctionDefinition,
+    GetNamedActor,
+    GetView,
+    KillActor,
+    NodeView,
+    ObjectAllocated,
+    QueryState,
+    StartJob,
+    Stored,
+    TaskTemplate,
+    Value,
+)
+from thornback.core.objects import layout
+from thornback.core.owner.objects import Block
+from thornback.core.runtime import Runtime, Waiter
+from thornback.core.serialization import Argument, Serialized, covering, dumps, dumps_arguments, loads, loads_value
+
+
+def wait_for(runtime: Runtime, waiter: Waiter, timeout: float | None = None) -> bool:
+    """Block the user thread; a task that blocks lets others use its CPU meanwhile. False after ``timeout`` seconds."""
+    if waiter.done:
+        return True
+    executor = runtime.core.executor
+    context = current.get()
+    if executor is None or context is None or not context.holds_cpu or (timeout is not None and timeout <= 0):
+        return runtime.block(waiter, timeout)
+    with runtime.turn:
+        executor.block(context)
+    try:
+        return runtime.block(waiter, timeout)
+    finally:
+        with runtime.turn:
+            ready = executor.unblock(context)
+        runtime.block(ready)
+
+
+# --- Objects --------------------------------------------------------------------------------------------------------
+
+
+def put(runtime: Runtime, value: Any, owner_pin: bool = False) -> ObjectId:
+    """Make an object of a value; the id carries one local reference.
+
+    Raises:
+        SerializationError: the value cannot be pickled.
+        ObjectStoreFullError: there is no room for it.
+    """
+    serialized = dumps(value)
+    owner = runtime.core.owner
+    with runtime.turn:
+        reference = owner.new_object()
+    try:
+        content = store(runtime, reference.object_id, serialized)
+    except BaseException:
+        owner.dropped.append(reference.object_id)
+        raise
+    with runtime.turn:
+        owner.put(reference, content)
+        if owner_pin:
+            owner.references.hold(reference.object_id)
+    return reference.object_id
+
+
+def store(runtime: Runtime, object_id: ObjectId, value: Serialized) -> Content:
+    """Bring a value to where it belongs by its size: inline, or sealed into the node's shared memory."""
+    owner = runtime.core.owner
+    if value.size <= owner.config.inline_limit:
+        return value.to_value()
+    size, parts = layout.parts_of(value)
+    with runtime.turn:
+        waiter = owner.objects.allocate(object_id, size)
+    wait_for(runtime, waiter)
+    answer: ObjectAllocated = waiter.result
+    if answer.offset == -1:
+        raise errors.ObjectStoreFullError(answer.reason)
+    if answer.offset >= 0:
+        owner.objects.memory.write(answer.offset, parts)
+        with runtime.turn:
+            owner.objects.seal(object_id)
+    return Stored(size, (owner.node_id,), value.contained)
+
+
+class Fetch:
+    """Several values on their way to this process."""
+
+    __slots__ = ("abandoned", "blocks", "runtime", "waiter")
+
+    def __init__(self, runtime: Runtime, object_ids: Sequence[ObjectId]) -> None:
+        self.runtime = runtime
+        self.abandoned = False
+        self.blocks: dict[ObjectId, Block | None] = {}
+        unique = dict.fromkeys(object_ids)
+        self.waiter = Waiter(len(unique))
+        objects = runtime.core.owner.objects
+        for object_id in unique:
+            reference = runtime.core.owner.references.hold(object_id)
+            objects.make_local(reference, self._arrival(object_id))
+
+    def _arrival(self, object_id: ObjectId) -> Callable[[Block | None], None]:
+        def arrived(block: Block | None) -> None:
+            if self.abandoned:
+                if block is not None:
+                    self.runtime.core.owner.objects.unused(object_id)
+                self.runtime.core.owner.references.release(object_id)
+            else:
+                self.blocks[object_id] = block
+                self.waiter.count_down()
+
+        return arrived
+
+    def abandon(self) -> None:
+        """Within a turn: give back what came, and what still comes."""
+        self.abandoned = True
+        owner = self.runtime.core.owner
+        for object_id, block in self.blocks.items():
+            if block is not None:
+                owner.objects.unused(object_id)
+            owner.references.release(object_id)
+
+    def contents(self) -> dict[ObjectId, Value | memoryview]:
+        """Within a turn: what to unpickle; call :meth:`release` afterwards."""
+        owner = self.runtime.core.owner
+        found: dict[ObjectId, Value | memoryview] = {}
+        for object_id, block in self.blocks.items():
+            if block is not None:
+                found[object_id] = owner.objects.read(object_id, block)
+            else:
+                content = owner.references.table[object_id].content
+                assert isinstance(content, Value)
+                found[object_id] = content
+        return found
+
+    def release(self) -> None:
+        """Within a turn: the values are unpickled."""
+        for object_id in self.blocks:
+            self.runtime.core.owner.references.release(object_id)
+
+
+def get(runtime: Runtime, object_ids: Sequence[ObjectId], timeout: float | None) -> list[Any]:
+    """The values of several objects, in order.
+
+    Raises:
+        GetTimeoutError: not all were there after ``timeout`` seconds.
+        ThornbackError: the error of the first failed one, in order.
+    """
+    with runtime.turn:
+        fetch = Fetch(runtime, object_ids)
+    try:
+        done = wait_for(runtime, fetch.waiter, timeout)
+    except BaseException:
+        with runtime.turn:
+            fetch.abandon()
+        raise
+    if not done:
+        with runtime.turn:
+            missing = fetch.waiter.remaining
+            fetch.abandon()
+        raise errors.GetTimeoutError(f"{missing} of {len(object_ids)} values were not ready after {timeout:g} s")
+    with runtime.turn:
+        contents = fetch.contents()
+    try:
+        return [_value_of(object_id, contents[object_id]) for object_id in object_ids]
+    finally:
+        contents.clear()
+        with runtime.turn:
+            fetch.release()
+
+
+def _value_of(object_id: ObjectId, content: Value | memoryview) -> Any:
+    token = covering.set(object_id)
+    try:
+        if isinstance(content, Value):
+            value = loads_value(content)
+            if content.is_error:
+                if isinstance(value, errors.TaskError):
+                    value = value.as_instance_of_cause()
+                raise value
+            return value
+        data, buffers = layout.split(content)
+        return loads(data, buffers)
+    finally:
+        covering.reset(token)
+
+
+def wait(
+    runtime: Runtime, object_ids: Sequence[ObjectId], num_returns: int, timeout: float | None, fetch_local: bool
+) -> tuple[list[ObjectId], list[ObjectId]]:
+    """Ready ones (at most ``num_returns``, in the order given) and the others."""
+    owner = runtime.core.owner
+    with runtime.turn:
+        waiter = owner.when_known(object_ids, num_returns)
+    try:
+        wait_for(runtime, waiter, timeout)
+    finally:
+        with runtime.turn:
+            owner.forget_waiter(object_ids, waiter)
+            table = owner.references.table
+            known = [object_id for object_id in object_ids if table[object_id].content is not None]
+    ready = known[:num_returns]
+    chosen = set(ready)
+    return ready, [object_id for object_id in object_ids if object_id not in chosen]
+
+
+def when_ready(runtime: Runtime, object_id: ObjectId, callback: Callable[[], None]) -> None:
+    """Call ``callback`` in some turn, possibly of another thread, once the value is known."""
+    owner = runtime.core.owner
+    with runtime.turn:
+        reference = owner.references.hold(object_id)
+
+        def known() -> None:
+            owner.references.release(object_id)
+            callback()
+
+        if reference.content is not None:
+            known()
+        else:
+            owner.objects.watch(reference, callback, known)
+
+
+# --- Tasks ----------------------------------------------------------------------------------------------------------
+
+
+def prepare_arguments(
+    runtime: Runtime, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Value, tuple[ObjectId, ...]]:
+    """Pickle the arguments of a call: top-level references become dependencies, large values become objects.
+
+    Ids of large values carry a local reference that the caller of this function drops once the call is registered.
+    """
+    dependencies: list[ObjectId] = []
+    for argument in args:
+        if type(argument) not in serialization.PLAIN_TYPES:
+            args = tuple(_substitute(argument, dependencies) for argument in args)
+            break
+    if kwargs:
+        kwargs = {name: _substitute(argument, dependencies) for name, argument in kwargs.items()}
+    serialized = dumps_arguments(args, kwargs)
+    if serialized.size > runtime.core.config.inline_limit:
+        serialized = _put_large(runtime, args, kwargs, dependencies)
+    return serialized.to_value(), tuple(dependencies)
+
+
+def _substitute(argument: Any, dependencies: list[ObjectId]) -> Any:
+    if type(argument) is serialization.reference_type:
+        dependencies.append(argument._id)  # type: ignore[attr-defined]
+        return Argument(len(dependencies) - 1)
+    return argument
+
+
+def _put_large(
+    runtime: Runtime, args: tuple[Any, ...], kwargs: dict[str, Any], dependencies: list[ObjectId]
+) -> Serialized:
+    limit = runtime.core.config.inline_limit
+
+    def smaller(argument: Any) -> Any:
+        if type(argument) is Argument or (
+            type(argument) in serialization.PLAIN_TYPES and not isinstance(argument, (str, bytes))
+        ):
+            return argument
+        if dumps(argument).size <= limit // 4:
+            return argument
+        dependencies.append(put(runtime, argument))
+        return Argument(len(dependencies) - 1)
+
+    args = tuple(smaller(argument) for argument in args)
+    kwargs = {name: smaller(argument) for name, argument in kwargs.items()}
+    return dumps_arguments(args, kwargs)
+
+
+def submit(
+    runtime: Runtime,
+    template: TaskTemplate,
+    definition: FunctionDefinition,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> tuple[TaskId, list[ObjectId]]:
+    """Call a remote function. The ids of its returns carry one local reference each; a streaming generator has none.
+
+    Raises:
+        SerializationError: an argument cannot be pickled.
+    """
+    return _submit(runtime, template, definition, args, kwargs, b"", -1)
+
+
+def call_actor(
+    runtime: Runtime,
+    actor_id: ActorId,
+    template: TaskTemplate,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    max_pending_calls: int = -1,
+) -> tuple[TaskId, list[ObjectId]]:
+    """Call an actor method, as :func:`submit`.
+
+    Raises:
+        PendingCallsLimitExceeded: so many calls of this process to the actor have not ended.
+    """
+    return _submit(runtime, template, None, args, kwargs, actor_id, max_pending_calls)
+
+
+def _submit(
+    runtime: Runtime,
+    template: TaskTemplate,
+    definition: FunctionDefinition | None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    actor_id: ActorId,
+    max_pending_calls: int,
+) -> tuple[TaskId, list[ObjectId]]:
+    arguments, dependencies = prepare_arguments(runtime, args, kwargs)
+    context = current.get()
+    parent = b"" if context is None else context.task_id
+    owner = runtime.core.owner
+    with runtime.turn:
+        if max_pending_calls > 0 and owner.actors.client(actor_id).unfinished >= max_pending_calls:
+            raise errors.PendingCallsLimitExceeded(
+                f"{template.name}: the actor has {max_pending_calls} pending calls of this process already, "
+                "its max_pending_calls"
+            )
+        task = owner.tasks.submit(template, definition, arguments, dependencies, parent, actor_id)
+        _drop_temporaries(runtime, args, kwargs, dependencies)
+        return task.task_id, task.returns()
+
+
+def _drop_temporaries(
+    runtime: Runtime, args: tuple[Any, ...], kwargs: dict[str, Any], dependencies: Sequence[ObjectId]
+) -> None:
+    if not dependencies:
+        return
+    reference_type = serialization.reference_type
+    given = sum(type(argument) is reference_type for argument in (*args, *kwargs.values()))
+    for object_id in dependencies[given:]:
+        runtime.core.owner.references.drop_local(object_id)
+
+
+def next_item(runtime: Runtime, task: TaskId, index: int, timeout: float | None) -> ObjectId | None:
+    """Item ``index`` of a streaming generator, with one local reference; None at its end.
+
+    Raises:
+        GetTimeoutError: it was not there after ``timeout`` seconds.
+    """
+    streams = runtime.core.owner.streams
+    with runtime.turn:
+        waiter = streams.wait(task, index)
+    if not wait_for(runtime, waiter, timeout):
+        raise errors.GetTimeoutError(f"the generator's item {index} was not ready after {timeout:g} s")
+    with runtime.turn:
+        return streams.take(task, index)
+
+
+def close_stream(runtime: Runtime, task: TaskId) -> None:
+    """Nobody takes further items."""
+    with runtime.turn:
+        runtime.core.owner.streams.close(task)
+
+
+def cancel(runtime: Runtime, object_id: ObjectId, force: bool, recursive: bool) -> None:
+    """Stop the task that makes an object."""
+    with runtime.turn:
+        runtime.core.owner.tasks.cancel(object_id, force, recursive)
+
+
+def cancel_stream(runtime: Runtime, task: TaskId, force: bool, recursive: bool) -> None:
+    """Stop a generator task."""
+    cancel(runtime, return_id(task, 0), force, recursive)
+
+
+# --- Actors ---------------------------------------------------------------------------------------------------------
+
+
+def create_actor(
+    runtime: Runtime, spec: ActorSpec, args: tuple[Any, ...], kwargs: dict[str, Any], get_if_exists: bool
+) -> tuple[ActorId, bytes]:
+    """Make an actor; an actor with a name is registered when this returns.
+
+    Returns its id, and the handle bytes of the actor that had the name if ``get_if_exists`` found one (else b"").
+
+    Raises:
+        ValueError: a live actor has that name.
+    """
+    arguments, dependencies = prepare_arguments(runtime, args, kwargs)
+    owner = runtime.core.owner
+    with runtime.turn:
+        owner.counter += 1
+        actor_id = task_id(owner.worker_id, owner.counter)
+        spec = msgspec.structs.replace(spec, actor_id=actor_id, arguments=arguments)
+        creation = owner.actors.create(spec, dependencies, get_if_exists)
+        _drop_temporaries(runtime, args, kwargs, dependencies)
+    if not spec.name:
+        return actor_id, b""
+    wait_for(runtime, creation.registered)
+    answer = creation.registered.result
+    if answer is None or not answer.existing:
+        return actor_id, b""
+    owner.dropped.append(return_id(actor_id, 0))
+    if not get_if_exists:
+        raise ValueError(
+            f"the name {spec.name!r} is taken by a live actor in namespace {spec.namespace!r}; use another name, or "
+            "get_if_exists=True to get that actor"
+        )
+    return answer.existing, answer.handle
+
+
+def kill_actor(runtime: Runtime, actor_id: ActorId, no_restart: bool) -> None:
+    """End an actor at once."""
+    with runtime.turn:
+        runtime.core.ports.transport.send(GCS, KillActor(actor_id, no_restart))
+
+
+def get_named_actor(runtime: Runtime, name: str, namespace: str) -> tuple[ActorId, bytes]:
+    """Id and handle bytes of a live actor.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    with runtime.turn:
+        waiter = runtime.core.owner.request(GCS, GetNamedActor, name, namespace)
+    wait_for(runtime, waiter)
+    if not waiter.result.actor_id:
+        raise ValueError(f"there is no actor named {name!r} in namespace {namespace!r}")
+    return waiter.result.actor_id, waiter.result.handle
+
+
+# --- Cluster --------------------------------------------------------------------------------------------------------
+
+
+def start_job(runtime: Runtime, namespace: str, entrypoint: str, metadata: dict[str, str]) -> None:
+    """Make this driver a job of the cluster; afterwards ``core.owner.job_id`` is set."""
+    owner = runtime.core.owner
+    with runtime.turn:
+        waiter = owner.await_job()
+        runtime.core.ports.transport.send(GCS, StartJob(namespace, entrypoint, metadata))
+    runtime.block(waiter)
+
+
+def end_job(runtime: Runtime) -> None:
+    """Tell the cluster that this driver is done; it does not wait."""
+    with runtime.turn:
+        runtime.core.ports.transport.send(GCS, EndJob(runtime.core.owner.job_id))
+
+
+def view(runtime: Runtime) -> list[NodeView]:
+    """All nodes of the cluster, dead ones included, as the GCS knows them."""
+    with runtime.turn:
+        waiter = runtime.core.owner.await_view()
+        runtime.core.ports.transport.send(GCS, GetView(0))
+    wait_for(runtime, waiter)
+    return list(waiter.result.nodes)
+
+
+def query(runtime: Runtime, table: str) -> list[dict[str, Any]]:
+    """Rows of one of the cluster's state tables (actors, nodes, tasks, jobs, workers, objects, timeline)."""
+    to = runtime.core.node_id if table in ("workers", "objects") else GCS
+    with runtime.turn:
+        waiter = runtime.core.owner.request(to, QueryState, table)
+    wait_for(runtime, waiter)
+    rows: list[dict[str, Any]] = json.loads(waiter.result.rows)
+    return rows

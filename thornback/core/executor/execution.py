@@ -1,0 +1,326 @@
+"""One run of user code: from pickled arguments to stored results. Runs in a user thread, outside of any turn."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import traceback
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from thornback.core import blocking, errors, serialization
+from thornback.core.context import TaskContext, current
+from thornback.core.ids import Address, ObjectId, TaskId, return_id, short
+from thornback.core.messages import DYNAMIC, STREAMING, Content, Dependency, TaskCall, TaskTemplate, Value
+from thornback.core.objects import layout
+from thornback.core.serialization import Argument, covering, dumps, error_value, loads, loads_value
+
+if TYPE_CHECKING:
+    from thornback.core.executor.executor import Executor
+
+TASK = "task"
+CALL = "actor call"
+CREATION = "actor creation"
+
+
+class Outcome:
+    """How a run ended."""
+
+    __slots__ = ("cancelled", "error", "exits", "items", "results", "retryable", "run_time", "start")
+
+    def __init__(self) -> None:
+        self.results: list[Content] = []
+        self.error: Value | None = None
+        self.retryable = False
+        self.cancelled = False
+        self.exits = False
+        """The actor wants to end."""
+        self.items = 0
+        self.run_time = 0
+        self.start = 0
+
+
+class Execution:
+    """One task, actor call or actor construction on this worker.
+
+    Attributes:
+        caller: who gets the reply.
+        source: the lease or actor id that the reply names.
+        covered: references met in the arguments, kept alive by the caller until the reply.
+        handed: references in the results; this process holds them until the reply is on its way.
+    """
+
+    __slots__ = (
+        "arguments",
+        "attempt",
+        "caller",
+        "context",
+        "covered",
+        "dependencies",
+        "executor",
+        "handed",
+        "is_async",
+        "kind",
+        "lane",
+        "name",
+        "registering",
+        "sequence",
+        "source",
+        "task_id",
+        "template",
+    )
+
+    def __init__(
+        self,
+        executor: Executor,
+        kind: str,
+        caller: Address,
+        source: bytes,
+        call: TaskCall,
+        template: TaskTemplate,
+        context: TaskContext,
+        lane: str,
+        is_async: bool,
+    ) -> None:
+        self.executor = executor
+        self.kind = kind
+        self.caller = caller
+        self.source = source
+        self.task_id: TaskId = call.task_id
+        self.arguments = call.arguments
+        self.dependencies = call.dependencies
+        self.attempt = call.attempt
+        self.sequence = call.sequence
+        self.template = template
+        self.name = template.name
+        self.context = context
+        self.lane = lane
+        self.is_async = is_async
+        self.covered: list[ObjectId] = []
+        self.handed: list[ObjectId] = []
+        self.registering = 0
+
+    # --- Running
+
+    def run(self) -> Outcome:
+        """Run to the end. Never raises."""
+        outcome = self._begin()
+        token = current.set(self.context)
+        try:
+            self._check_cancelled()
+            function, args, kwargs = self._prepare()
+            result = function(*args, **kwargs)
+            del args, kwargs
+            self._collect(result, outcome)
+        except BaseException as error:
+            self._failed(error, outcome)
+        finally:
+            current.reset(token)
+        outcome.run_time = self.executor.clock.now() - outcome.run_time
+        return outcome
+
+    async def run_async(self) -> Outcome:
+        """As :meth:`run`, on the event loop of an asyncio actor."""
+        outcome = self._begin()
+        token = current.set(self.context)
+        try:
+            self._check_cancelled()
+            function, args, kwargs = self._prepare()
+            result = function(*args, **kwargs)
+            del args, kwargs
+            if inspect.isawaitable(result):
+                result = await result
+            if inspect.isasyncgen(result):
+                await self._collect_async(result, outcome)
+            else:
+                self._collect(result, outcome)
+        except BaseException as error:
+            self._failed(error, outcome)
+        finally:
+            current.reset(token)
+        outcome.run_time = self.executor.clock.now() - outcome.run_time
+        return outcome
+
+    def _begin(self) -> Outcome:
+        outcome = Outcome()
+        outcome.run_time = self.executor.clock.now()
+        outcome.start = self.executor.runtime.wall_time()
+        return outcome
+
+    def _check_cancelled(self) -> None:
+        if self.context.cancelled:
+            raise errors.TaskCancelledError(f"task {self.name} was cancelled")
+
+    def _prepare(self) -> tuple[Any, list[Any], dict[str, Any]]:
+        token = covering.set(self.covered)
+        try:
+            function = self.executor.function_for(self)
+            args, kwargs = loads(self.arguments.data, self.arguments.buffers)
+            if self.dependencies:
+                values = [self._load(dependency) for dependency in self.dependencies]
+                args = [values[each.index] if type(each) is Argument else each for each in args]
+                kwargs = {key: values[each.index] if type(each) is Argument else each for key, each in kwargs.items()}
+        finally:
+            covering.reset(token)
+        return function, args, kwargs
+
+    def _load(self, dependency: Dependency) -> Any:
+        if isinstance(dependency.content, Value):
+            return loads_value(dependency.content)
+        runtime = self.executor.runtime
+        fetch = self.executor.fetch_argument(dependency)
+        blocking.wait_for(runtime, fetch.waiter)
+        with runtime.turn:
+            content = fetch.contents()[dependency.object_id]
+            fetch.release()
+        if isinstance(content, Value):
+            value = loads_value(content)
+            if content.is_error:
+                raise value
+            return value
+        data, buffers = layout.split(content)
+        return loads(data, buffers)
+
+    # --- Results
+
+    def _collect(self, result: Any, outcome: Outcome) -> None:
+        count = self.template.num_returns
+        if self.kind == CREATION:
+            self.executor.instance = result
+        elif count in (STREAMING, DYNAMIC):
+            self._collect_items(iter(result), outcome)
+        elif count == 1:
+            outcome.results.append(self._store(result, 0))
+        elif count:
+            for index, value in enumerate(self._unpack(result, count)):
+                outcome.results.append(self._store(value, index))
+
+    def _unpack(self, result: Any, count: int) -> list[Any]:
+        try:
+            values = list(result)
+        except TypeError:
+            raise ValueError(
+                f"{self.name} has num_returns={count} but returned one {type(result).__name__}, not {count} values"
+            ) from None
+        if len(values) != count:
+            raise ValueError(f"{self.name} has num_returns={count} but returned {len(values)} values")
+        return values
+
+    def _collect_items(self, items: Iterator[Any], outcome: Outcome) -> None:
+        for value in items:
+            self._emit(value, outcome.items)
+            outcome.items += 1
+            if not self._may_continue(outcome.items):
+                getattr(items, "close", _nothing)()
+                break
+        self._finish_generator(outcome)
+
+    async def _collect_async(self, items: Any, outcome: Outcome) -> None:
+        async for value in items:
+            self._emit(value, outcome.items)
+            outcome.items += 1
+            waiter = self.executor.room_for(self, outcome.items)
+            if not waiter.done:
+                await _awaited(waiter)
+            if waiter.result is False:
+                await items.aclose()
+                break
+        self._finish_generator(outcome)
+
+    def _emit(self, value: Any, index: int) -> None:
+        self._check_cancelled()
+        content = self._store(value, index + 1)
+        with self.executor.runtime.turn:
+            self.executor.item_made(self, index, content)
+
+    def _may_continue(self, made: int) -> bool:
+        waiter = self.executor.room_for(self, made)
+        blocking.wait_for(self.executor.runtime, waiter)
+        return waiter.result is not False
+
+    def _finish_generator(self, outcome: Outcome) -> None:
+        if self.template.num_returns == DYNAMIC:
+            ids = [return_id(self.task_id, index + 1) for index in range(outcome.items)]
+            value = serialization.make_dynamic_generator(ids)
+            outcome.results.append(self._store(value, 0))
+
+    def _store(self, value: Any, index: int) -> Content:
+        serialized = dumps(value)
+        runtime = self.executor.runtime
+        if serialized.contained:
+            with runtime.turn:
+                for object_id in serialized.contained:
+                    self.executor.owner.references.hold(object_id)
+                    self.handed.append(object_id)
+        if serialized.size <= self.executor.owner.config.inline_limit:
+            return serialized.to_value()
+        return blocking.store(runtime, return_id(self.task_id, index), serialized)
+
+    # --- Failures
+
+    def _failed(self, error: BaseException, outcome: Outcome) -> None:
+        outcome.results.clear()
+        if isinstance(error, errors.ActorExit):
+            outcome.exits = True
+            text = f"{self.name}: the actor ended itself with exit_actor()"
+            outcome.error = error_value(errors.ActorDiedError(text, self.context.actor_id.hex()))
+        elif self.context.cancelled or isinstance(error, errors.TaskCancelledError):
+            outcome.cancelled = True
+            text = f"task {self.name} ({short(self.task_id)}) was cancelled"
+            outcome.error = error_value(errors.TaskCancelledError(text))
+        elif isinstance(error, SystemExit) and self.kind != TASK:
+            outcome.exits = True
+            outcome.error = error_value(errors.ActorDiedError(f"{self.name}: the actor called sys.exit({error.code})"))
+        else:
+            outcome.retryable = self._is_retryable(error)
+            outcome.error = self._error_value(error)
+
+    def _is_retryable(self, error: BaseException) -> bool:
+        rule = self.template.retry_exceptions
+        if isinstance(rule, bool):
+            return rule
+        cause = error.cause if isinstance(error, errors.TaskError) and error.cause is not None else error
+        try:
+            return isinstance(cause, pickle.loads(rule))
+        except Exception:
+            return False
+
+    def _error_value(self, error: BaseException) -> Value:
+        lines = traceback.format_exception(type(error), error, _user_part(error))
+        where = f"pid {self.executor.pid}, worker {short(self.executor.owner.worker_id)}"
+        cause: BaseException | None = error
+        if isinstance(error, errors.TaskError):
+            cause = error.cause or error
+        error.__traceback__ = None
+        return error_value(errors.TaskError(self.name, cause, "".join(lines), where))
+
+
+def _user_part(error: BaseException) -> Any:
+    """The traceback without the engine's own outermost frames."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__") == __name__ and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace
+
+
+async def _awaited(waiter: Any) -> None:
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+
+    def wake() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    def done() -> None:
+        loop.call_soon_threadsafe(wake)
+
+    waiter.on_done = done
+    if waiter.done:
+        done()
+    await future
+
+
+def _nothing() -> None:
+    pass

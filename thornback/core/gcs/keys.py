@@ -1,0 +1,42 @@
+"""Durable keys and values, for libraries and the engine's own small facts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from thornback.core.ids import Address
+from thornback.core.messages import GetKey, KeyValue, PutKey
+from thornback.core.ports import Write
+
+if TYPE_CHECKING:
+    from thornback.core.gcs.store import GlobalControlStore
+
+
+class KeyTable:
+    """A string-keyed table; an answer to a write leaves when the write is durable."""
+
+    name = "keys"
+
+    def __init__(self, gcs: GlobalControlStore) -> None:
+        self.store = gcs.store
+        self.transport = gcs.ports.transport
+        self.table: dict[str, bytes] = {}
+
+    def load(self, key: bytes, value: bytes) -> None:
+        """Take over a committed row."""
+        self.table[key.decode()] = value
+
+    def on_put_key(self, sender: Address, message: PutKey) -> None:
+        """Set or delete a key."""
+        key, value = message.key, message.value
+        if value is not None and (message.overwrite or key not in self.table):
+            self.table[key] = value
+        elif value is None:
+            self.table.pop(key, None)
+        now = self.table.get(key)
+        answer = KeyValue(message.request, now)
+        self.store.commit([Write(self.name, key.encode(), now)], lambda: self.transport.send(sender, answer))
+
+    def on_get_key(self, sender: Address, message: GetKey) -> None:
+        """Read a key."""
+        self.transport.send(sender, KeyValue(message.request, self.table.get(message.key)))

@@ -1,0 +1,162 @@
+"""Nodes: who is there, what they have, and who has died."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from thornback.core.ids import Address, NodeId
+from thornback.core.messages import (
+    Death,
+    Deaths,
+    GetView,
+    Heartbeat,
+    NodeFenced,
+    NodeRegistered,
+    NodeView,
+    RegisterNode,
+    ReportResources,
+    ViewDelta,
+)
+from thornback.core.resources import from_units
+from thornback.core.scheduling.view import ClusterView
+
+if TYPE_CHECKING:
+    from thornback.core.gcs.store import GlobalControlStore
+
+DEAD_KEPT = 1000
+"""Dead nodes that are remembered by name; a node that is forgotten is unknown, and fenced all the same."""
+
+
+class NodeTable:
+    """The cluster's membership and resources."""
+
+    def __init__(self, gcs: GlobalControlStore) -> None:
+        self.gcs = gcs
+        self.clock = gcs.ports.clock
+        self.transport = gcs.ports.transport
+        self.config = gcs.config
+        self.view = ClusterView()
+        self.version = 0
+        self._changed: dict[NodeId, int] = {}
+        """Version of the table at each node's last change, oldest first."""
+        self._heard: dict[NodeId, int] = {}
+        self._dead: dict[NodeId, None] = {}
+
+    def start(self) -> None:
+        """Begin to watch heartbeats."""
+        self.clock.call_after(self.config.heartbeat_period, self._check)
+
+    def alive(self) -> list[NodeId]:
+        """Ids of the nodes alive, in the order of their registration."""
+        return list(self._heard)
+
+    # --- Membership
+
+    def on_register_node(self, sender: Address, message: RegisterNode) -> None:
+        """A node joins, or rejoins after the GCS was away."""
+        if sender in self._dead:
+            self.transport.send(sender, NodeFenced())
+            return
+        self._heard[sender] = self.clock.now()
+        self._update(message.view)
+        self.transport.send(sender, NodeRegistered(len(self._heard)))
+        self.gcs.actors.view_changed()
+
+    def on_report_resources(self, sender: Address, message: ReportResources) -> None:
+        """A node's resources have changed."""
+        if sender in self._heard:
+            self._heard[sender] = self.clock.now()
+            self._update(message.view)
+            self.gcs.actors.view_changed()
+        else:
+            self.transport.send(sender, NodeFenced())
+
+    def on_heartbeat(self, sender: Address, message: Heartbeat) -> None:
+        """A node is alive."""
+        if sender in self._heard:
+            self._heard[sender] = self.clock.now()
+        elif sender in self._dead:
+            self.transport.send(sender, NodeFenced())
+
+    def _update(self, view: NodeView) -> None:
+        if self.view.apply(view):
+            self.version += 1
+            self._changed.pop(view.node_id, None)
+            self._changed[view.node_id] = self.version
+
+    def _check(self) -> None:
+        deadline = self.clock.now() - self.config.heartbeat_period * self.config.heartbeat_misses
+        for node in [node for node, heard in self._heard.items() if heard < deadline]:
+            self.declare_dead(node, f"it missed {self.config.heartbeat_misses} heartbeats")
+        self.clock.call_after(self.config.heartbeat_period, self._check)
+
+    def declare_dead(self, node: NodeId, reason: str) -> None:
+        """The node is dead for good, even if it should speak again."""
+        if node not in self._heard:
+            return
+        del self._heard[node]
+        self._dead[node] = None
+        self.view.died(node)
+        self.version += 1
+        self._changed.pop(node, None)
+        self._changed[node] = self.version
+        if self.gcs.ports.trace.enabled:
+            self.gcs.ports.trace.event("node.dead", node, reason)
+        name = self.view.nodes[node].name
+        self._spread(Deaths((Death(node, f"node {name} died: {reason}"),)), None)
+        self.gcs.jobs.node_died(node)
+        self.gcs.process_died(node, f"node {name} died: {reason}")
+        while len(self._dead) > DEAD_KEPT:
+            oldest = next(iter(self._dead))
+            del self._dead[oldest]
+            self.view.nodes.pop(oldest, None)
+            self._changed.pop(oldest, None)
+
+    def _spread(self, message: Deaths, origin: NodeId | None) -> None:
+        for node in self._heard:
+            if node != origin:
+                self.transport.send(node, message)
+
+    def on_deaths(self, sender: Address, message: Deaths) -> None:
+        """A raylet reports processes of its node that have ended: all others must know."""
+        self._spread(message, sender)
+        for death in message.deaths:
+            self.gcs.process_died(death.address, death.reason)
+
+    # --- The view
+
+    def on_get_view(self, sender: Address, message: GetView) -> None:
+        """Somebody asks what has changed."""
+        news: list[NodeView] = []
+        for node_id, version in reversed(self._changed.items()):
+            if version <= message.since:
+                break
+            news.append(self.view.nodes[node_id])
+        news.reverse()
+        self.transport.send(sender, ViewDelta(self.version, tuple(news)))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """For people."""
+        return [
+            {
+                "node_id": node.node_id.hex(),
+                "name": node.name,
+                "state": "ALIVE" if node.alive else "DEAD",
+                "resources": from_units(node.total),
+                "available": from_units(node.available),
+                "labels": node.labels,
+                "endpoint": node.endpoint,
+            }
+            for node in self.view.nodes.values()
+        ]
+
+    def debit(self, node_id: NodeId, demand: dict[str, int]) -> None:
+        """Expect a demand to be placed there, until the node reports."""
+        self.view.debit(node_id, demand)
+
+    def replace(self, node_id: NodeId, **changes: Any) -> None:
+        """Change what is known of a node, for everybody."""
+        node = self.view.nodes[node_id]
+        self._update(msgspec.structs.replace(node, version=node.version + 1, **changes))

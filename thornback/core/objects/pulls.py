@@ -1,0 +1,171 @@
+"""Copies of objects from other nodes: one transfer per object however many ask, in chunks, within a byte budget."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from thornback.core.config import Config
+from thornback.core.ids import Address, NodeId, ObjectId, owner_of
+from thornback.core.messages import CopyChanged, FetchObject, ObjectChunk, PinFailed, PinObject
+from thornback.core.objects.store import Entry, NodeStore
+from thornback.core.ports import Ports
+
+
+class Pull:
+    """One object on its way to this node."""
+
+    __slots__ = ("asked", "entry", "nodes", "object_id", "readers", "received", "size", "tried")
+
+    def __init__(self, object_id: ObjectId, size: int, nodes: tuple[NodeId, ...]) -> None:
+        self.object_id = object_id
+        self.size = size
+        self.nodes = list(nodes)
+        """Not tried yet; the first is asked now."""
+        self.tried: list[NodeId] = []
+        self.readers: dict[Address, int] = {}
+        self.entry: Entry | None = None
+        self.asked = 0
+        self.received: dict[int, int] = {}
+        """Offset to size of the chunks that have arrived."""
+
+
+class Pulls:
+    """All transfers to and from one node."""
+
+    def __init__(self, node_id: NodeId, ports: Ports, store: NodeStore, config: Config) -> None:
+        self.node_id = node_id
+        self.transport = ports.transport
+        self.store = store
+        self.config = config
+        self.active: dict[ObjectId, Pull] = {}
+        self.queue: deque[Pull] = deque()
+        self.in_flight = 0
+
+    # --- Asking
+
+    def on_pin_object(self, sender: Address, message: PinObject) -> None:
+        """A process of this node wants to read an object."""
+        object_id = message.object_id
+        entry = self.store.entries.get(object_id)
+        pull = self.active.get(object_id)
+        if pull is not None:
+            pull.readers[sender] = pull.readers.get(sender, 0) + 1
+            known = {*pull.nodes, *pull.tried}
+            pull.nodes.extend(node for node in message.nodes if node not in known and node != self.node_id)
+        elif entry is None:
+            self._start(sender, message)
+        elif entry.sealed:
+            self.store.pin(entry, sender)
+        else:
+            entry.on_seal.append(lambda _sealed: self.on_pin_object(sender, message))
+
+    def _start(self, sender: Address, message: PinObject) -> None:
+        nodes = tuple(node for node in message.nodes if node != self.node_id and not self.store.is_dead(node))
+        pull = Pull(message.object_id, message.size, nodes)
+        pull.readers[sender] = 1
+        pull.tried = [node for node in message.nodes if node not in nodes]
+        self.active[message.object_id] = pull
+        self.queue.append(pull)
+        self._continue()
+
+    def _continue(self) -> None:
+        while self.queue:
+            pull = self.queue[0]
+            if not pull.nodes:
+                self.queue.popleft()
+                self._failed(pull, "no node has it")
+                continue
+            if pull.entry is None:
+                if self.store.allocate(pull.object_id, pull.size, self.node_id) is None:
+                    self._no_room(pull)
+                    return
+                pull.entry = self.store.entries[pull.object_id]
+            if self.in_flight >= self.config.transfer_in_flight:
+                return
+            size = min(self.config.transfer_chunk, pull.size - pull.asked)
+            self.in_flight += size
+            self.transport.send(pull.nodes[0], FetchObject(pull.object_id, pull.asked, size))
+            pull.asked += size
+            if pull.asked >= pull.size:
+                self.queue.popleft()
+
+    def _no_room(self, pull: Pull) -> None:
+        if self.in_flight == 0 and len(self.active) == 1:
+            self.queue.popleft()
+            self._failed(pull, f"no room for a copy of {pull.size:,} bytes in the object store")
+
+    # --- Answers
+
+    def on_object_chunk(self, sender: Address, message: ObjectChunk) -> None:
+        """A part of an object, or the news that it is not there."""
+        pull = self.active.get(message.object_id)
+        if pull is None or not pull.nodes or pull.nodes[0] != sender or message.offset in pull.received:
+            return
+        if message.total < 0:
+            self._next_node(pull)
+            return
+        assert pull.entry is not None
+        self.in_flight -= len(message.data)
+        pull.received[message.offset] = len(message.data)
+        self.store.memory.write(pull.entry.offset + message.offset, [message.data])
+        if sum(pull.received.values()) >= pull.size:
+            self._complete(pull)
+        self._continue()
+
+    def _complete(self, pull: Pull) -> None:
+        entry = pull.entry
+        assert entry is not None
+        del self.active[pull.object_id]
+        for reader, count in pull.readers.items():
+            for _ in range(count):
+                self.store.pin(entry, reader)
+        self.transport.send(owner_of(pull.object_id), CopyChanged(pull.object_id, True))
+        self.store.seal(entry)
+
+    def _next_node(self, pull: Pull) -> None:
+        self._rewind(pull)
+        pull.tried.append(pull.nodes.pop(0))
+        if pull not in self.queue:
+            self.queue.append(pull)
+        self._continue()
+
+    def _rewind(self, pull: Pull) -> None:
+        self.in_flight -= pull.asked - sum(pull.received.values())
+        pull.asked = 0
+        pull.received.clear()
+
+    def _failed(self, pull: Pull, reason: str) -> None:
+        del self.active[pull.object_id]
+        if pull.entry is not None:
+            self.store.abort(pull.entry)
+        for reader, count in pull.readers.items():
+            for _ in range(count):
+                self.transport.send(reader, PinFailed(pull.object_id, tuple(pull.tried), reason))
+
+    def process_died(self, address: Address) -> None:
+        """A node or process has ended: ask others for what came from there, drop what it wanted."""
+        for pull in list(self.active.values()):
+            for reader in [reader for reader in pull.readers if reader.startswith(address)]:
+                del pull.readers[reader]
+            if address in pull.nodes[1:]:
+                pull.nodes.remove(address)
+                pull.tried.append(address)
+            elif pull.nodes and pull.nodes[0] == address:
+                self._next_node(pull)
+
+    # --- Serving
+
+    def on_fetch_object(self, sender: Address, message: FetchObject) -> None:
+        """Another node wants a part of an object."""
+        entry = self.store.entries.get(message.object_id)
+        if entry is None or message.object_id in self.active:
+            self.transport.send(sender, ObjectChunk(message.object_id, message.offset, -1, b""))
+        elif not entry.sealed:
+            entry.on_seal.append(lambda _sealed: self.on_fetch_object(sender, message))
+        else:
+            view = self.store.memory.read(entry.offset + message.offset, message.size, _nothing)
+            self.transport.send(sender, ObjectChunk(message.object_id, message.offset, entry.size, bytes(view)))
+
+
+def _nothing() -> None:
+    pass

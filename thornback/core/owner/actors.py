@@ -1,0 +1,350 @@
+"""Calls from this process to actors: queued here in submission order, sent straight to the actor's worker."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from thornback.core import errors
+from thornback.core.ids import GCS, ActorId, Address, TaskId, WorkerId, owner_of, return_id, short
+from thornback.core.messages import (
+    ALIVE,
+    DEAD,
+    PENDING,
+    RESTARTING,
+    ActorOutOfScope,
+    ActorRegistered,
+    ActorSpec,
+    ActorTasksRefused,
+    ActorUpdate,
+    PushActorTasks,
+    RegisterActor,
+    SubscribeActor,
+    TaskReplies,
+    TaskTemplate,
+    Value,
+)
+from thornback.core.owner.tasks import PUSHED, QUEUED, Task
+from thornback.core.runtime import Waiter
+from thornback.core.serialization import loads_value
+
+if TYPE_CHECKING:
+    from thornback.core.owner.owner import Owner
+
+
+class ActorClient:
+    """What this process knows of one actor that it calls."""
+
+    __slots__ = (
+        "actor_id",
+        "error",
+        "in_flight",
+        "incarnation",
+        "next_place",
+        "next_sequence",
+        "out_of_order",
+        "queue",
+        "reason",
+        "state",
+        "templates",
+        "unfinished",
+        "worker_id",
+    )
+
+    def __init__(self, actor_id: ActorId) -> None:
+        self.actor_id = actor_id
+        self.state = PENDING
+        self.incarnation = 0
+        self.worker_id: WorkerId = b""
+        self.reason = ""
+        self.error: Value | None = None
+        self.queue: deque[Task] = deque()
+        """Calls not sent yet, in submission order; some still wait for arguments."""
+        self.in_flight: dict[TaskId, Task] = {}
+        self.next_sequence = 0
+        self.next_place = 0
+        self.unfinished = 0
+        self.out_of_order = False
+        self.templates: set[bytes] = set()
+
+
+class ActorCreation:
+    """An actor that this process owns, until it is dead: its arguments are kept for restarts."""
+
+    __slots__ = ("dependencies", "registered", "spec", "unresolved")
+
+    def __init__(self, spec: ActorSpec, dependencies: tuple[bytes, ...]) -> None:
+        self.spec = spec
+        self.dependencies = dependencies
+        self.registered = Waiter()
+        self.unresolved = 0
+
+
+class Actors:
+    """All actors that this process calls or owns."""
+
+    def __init__(self, owner: Owner) -> None:
+        self.owner = owner
+        self.transport = owner.ports.transport
+        self.clients: dict[ActorId, ActorClient] = {}
+        self.creations: dict[ActorId, ActorCreation] = {}
+        self._dirty: dict[ActorId, ActorClient] = {}
+
+    # --- Creation
+
+    def create(self, spec: ActorSpec, dependencies: tuple[bytes, ...], get_if_exists: bool) -> ActorCreation:
+        """Register an actor of ours with the GCS once its arguments are known; holds them until it is dead."""
+        creation = self.creations[spec.actor_id] = ActorCreation(spec, dependencies)
+        references = self.owner.references
+        handle = references.new_owned(return_id(spec.actor_id, 0))
+        handle.released = False
+        self.clients[spec.actor_id] = ActorClient(spec.actor_id)
+        for object_id in (*spec.arguments.contained, *dependencies):
+            references.hold(object_id)
+        creation.unresolved = 1
+        for object_id in dict.fromkeys(dependencies):
+            reference = references.lookup(object_id)
+            if reference.content is None:
+                creation.unresolved += 1
+                self.owner.objects.watch(reference, creation, lambda: self._resolved(creation, get_if_exists))
+        self._resolved(creation, get_if_exists)
+        return creation
+
+    def _resolved(self, creation: ActorCreation, get_if_exists: bool) -> None:
+        creation.unresolved -= 1
+        if creation.unresolved:
+            return
+        known = self.owner.dependencies_of(creation.dependencies)
+        failed = [dependency.content for dependency in known if getattr(dependency.content, "is_error", False)]
+        if failed:
+            error = failed[0]
+            assert isinstance(error, Value)
+            client = self.client(creation.spec.actor_id)
+            self._apply(client, ActorUpdate(client.actor_id, DEAD, 0, b"", "an argument failed", error))
+            creation.registered.complete()
+            return
+        self.transport.send(GCS, RegisterActor(self.owner.with_dependencies(creation.spec, known), get_if_exists))
+
+    def on_actor_registered(self, sender: Address, message: ActorRegistered) -> None:
+        """The GCS has our actor in its tables, or another one under that name."""
+        creation = self.creations.get(message.actor_id)
+        if creation is None:
+            return
+        creation.registered.complete(message)
+        if message.existing:
+            self._release_creation(message.actor_id)
+            self.clients.pop(message.actor_id, None)
+
+    def _release_creation(self, actor_id: ActorId) -> None:
+        creation = self.creations.pop(actor_id, None)
+        if creation is not None:
+            for object_id in (*creation.spec.arguments.contained, *creation.dependencies):
+                self.owner.references.release(object_id)
+
+    def handle_released(self, actor_id: ActorId) -> None:
+        """No handle of our actor is left anywhere, and no call is under way."""
+        creation = self.creations.get(actor_id)
+        if creation is not None and not creation.spec.detached:
+            self.transport.send(GCS, ActorOutOfScope(actor_id))
+
+    # --- Calls
+
+    def client(self, actor_id: ActorId) -> ActorClient:
+        """The record of an actor; the GCS is asked for its whereabouts the first time."""
+        client = self.clients.get(actor_id)
+        if client is None:
+            client = self.clients[actor_id] = ActorClient(actor_id)
+            self.transport.send(GCS, SubscribeActor(actor_id))
+        return client
+
+    def admit(self, task: Task) -> None:
+        """A new call: it has its place in the order from now on, whenever its arguments are known."""
+        client = self.client(task.actor_id)
+        client.next_place += 1
+        client.unfinished += 1
+        task.place = client.next_place
+        client.queue.append(task)
+        self.owner.references.hold(return_id(task.actor_id, 0))
+
+    def ended(self, task: Task) -> None:
+        """A call has got its result."""
+        client = self.clients.get(task.actor_id)
+        if client is not None:
+            client.unfinished -= 1
+            client.in_flight.pop(task.task_id, None)
+        self.owner.references.release(return_id(task.actor_id, 0))
+
+    def ready(self, task: Task) -> None:
+        """The arguments of a call are known (again)."""
+        client = self.client(task.actor_id)
+        if client.in_flight.pop(task.task_id, None) is not None:
+            self._requeue(client, [task])
+        if client.state == DEAD:
+            self._fail_all(client)
+        else:
+            self._dirty[client.actor_id] = client
+
+    def withdraw(self, task: Task) -> None:
+        """The call was cancelled before it was sent."""
+        client = self.clients.get(task.actor_id)
+        if client is not None and task in client.queue:
+            client.queue.remove(task)
+
+    @property
+    def urgent(self) -> bool:
+        """Whether an actor without calls of ours could start one now."""
+        return any(client.state == ALIVE and not client.in_flight for client in self._dirty.values())
+
+    def end_turn(self) -> None:
+        """Send the calls that may go."""
+        while self._dirty:
+            dirty, self._dirty = self._dirty, {}
+            for client in dirty.values():
+                if client.state == ALIVE:
+                    self._push(client)
+
+    def _push(self, client: ActorClient) -> None:
+        batch: list[Task] = []
+        skipped: list[Task] = []
+        queue = client.queue
+        tasks = self.owner.tasks
+        while queue:
+            task = queue[0]
+            if task.state == QUEUED and tasks.still_resolved(task):
+                batch.append(queue.popleft())
+            elif client.out_of_order:
+                skipped.append(queue.popleft())
+            else:
+                break
+        queue.extend(skipped)
+        limit = self.owner.config.push_batch
+        for start in range(0, len(batch), limit):
+            self._send(client, batch[start : start + limit])
+
+    def _send(self, client: ActorClient, batch: list[Task]) -> None:
+        templates: list[TaskTemplate] = []
+        calls = []
+        for task in batch:
+            task.state = PUSHED
+            task.worker = client.worker_id
+            task.sequence = client.next_sequence
+            client.next_sequence += 1
+            client.in_flight[task.task_id] = task
+            if task.template.key not in client.templates:
+                client.templates.add(task.template.key)
+                templates.append(task.template)
+            calls.append(self.owner.tasks.call_of(task))
+        push = PushActorTasks(client.actor_id, client.incarnation, tuple(templates), tuple(calls))
+        self.transport.send(client.worker_id, push)
+
+    def replies(self, sender: Address, message: TaskReplies) -> None:
+        """Calls of ours have ended."""
+        client = self.clients.get(message.source)
+        for reply in message.replies:
+            if self.owner.tasks.reply(sender, message.source, reply) is not None and client is not None:
+                client.in_flight.pop(reply.task_id, None)
+
+    def on_actor_tasks_refused(self, sender: Address, message: ActorTasksRefused) -> None:
+        """The worker is another incarnation, or none: they have not started; they wait for the GCS's word."""
+        client = self.clients.get(message.actor_id)
+        if client is None:
+            return
+        refused = [client.in_flight.pop(task_id) for task_id in message.task_ids if task_id in client.in_flight]
+        for task in refused:
+            task.state = QUEUED
+            task.worker = b""
+        self._requeue(client, refused)
+        self._dirty[client.actor_id] = client
+
+    def _requeue(self, client: ActorClient, tasks: list[Task]) -> None:
+        known = {task.place: task for task in (*tasks, *client.queue)}
+        client.queue = deque(known[place] for place in sorted(known))
+
+    # --- The actor's life
+
+    def on_actor_update(self, sender: Address, message: ActorUpdate) -> None:
+        """The GCS says where the actor is."""
+        client = self.clients.get(message.actor_id)
+        if client is None or client.state == DEAD or message.incarnation < client.incarnation:
+            return
+        self._apply(client, message)
+
+    def _apply(self, client: ActorClient, update: ActorUpdate) -> None:
+        same = update.incarnation == client.incarnation and update.state == client.state
+        if same and update.state == ALIVE:
+            return
+        interrupted = list(client.in_flight.values())
+        client.in_flight.clear()
+        client.incarnation = update.incarnation
+        client.state = update.state
+        client.worker_id = update.worker_id
+        client.reason = update.reason
+        client.error = update.error
+        client.next_sequence = 0
+        client.templates.clear()
+        again = [task for task in interrupted if self._runs_again(client, task)]
+        if again:
+            self._requeue(client, again)
+        if update.state == DEAD:
+            self._fail_all(client)
+            self._release_creation(client.actor_id)
+            self._forget(client)
+        else:
+            self._dirty[client.actor_id] = client
+
+    def _runs_again(self, client: ActorClient, task: Task) -> bool:
+        """Whether a call goes to the next incarnation; the one that had it ended before it replied."""
+        tasks = self.owner.tasks
+        if task.cancelled:
+            tasks.cancelled(task)
+        elif client.state == DEAD or task.retries_left == 0:
+            tasks.fail(task, self._error(client, task))
+        else:
+            if task.retries_left > 0:
+                task.retries_left -= 1
+            task.attempt += 1
+            task.state = QUEUED
+            task.worker = b""
+            return True
+        return False
+
+    def _fail_all(self, client: ActorClient) -> None:
+        queue, client.queue = client.queue, deque()
+        for task in queue:
+            self.owner.tasks.fail(task, self._error(client, task))
+
+    def _error(self, client: ActorClient, task: Task) -> BaseException:
+        if client.error is not None:
+            cause = loads_value(client.error)
+            if isinstance(cause, (errors.TaskError, errors.ActorError)):
+                return _creation_failed(client, cause)
+        what = f"{task.template.name} could not run: actor {short(client.actor_id)}"
+        if client.state == RESTARTING or (client.state != DEAD and client.worker_id == b""):
+            return errors.ActorUnavailableError(f"{what} is restarting: {client.reason}", client.actor_id.hex())
+        return errors.ActorDiedError(f"{what} has ended: {client.reason}", client.actor_id.hex())
+
+    def _forget(self, client: ActorClient) -> None:
+        reference = self.owner.references.table.get(return_id(client.actor_id, 0))
+        if reference is None:
+            self.clients.pop(client.actor_id, None)
+
+    def handle_forgotten(self, actor_id: ActorId) -> None:
+        """This process has no handle any more."""
+        client = self.clients.get(actor_id)
+        if client is not None and not client.unfinished and actor_id not in self.creations:
+            del self.clients[actor_id]
+
+    def process_died(self, address: Address) -> None:
+        """An owner died: its actors end with it, says the GCS in a moment."""
+        for client in self.clients.values():
+            if owner_of(client.actor_id).startswith(address) and client.state != DEAD:
+                self.transport.send(GCS, SubscribeActor(client.actor_id))
+
+
+def _creation_failed(client: ActorClient, cause: BaseException) -> BaseException:
+    if isinstance(cause, errors.ActorError):
+        return cause
+    text = f"actor {short(client.actor_id)} has ended: its constructor raised an exception.\n{cause}"
+    error = errors.ActorDiedError(text, client.actor_id.hex())
+    error.__cause__ = cause
+    return error

@@ -1,0 +1,314 @@
+"""What this process knows of the contents of objects: asking owners, telling borrowers, pinning large ones here."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from thornback.core import errors
+from thornback.core.ids import Address, NodeId, ObjectId, node_of, owner_of, short
+from thornback.core.messages import (
+    AllocateObject,
+    Content,
+    CopyChanged,
+    FreeObjects,
+    GetObject,
+    ObjectAllocated,
+    ObjectContent,
+    ObjectPinned,
+    ObjectUnavailable,
+    PinFailed,
+    PinObject,
+    SealObject,
+    Stored,
+    UnpinObject,
+    Value,
+)
+from thornback.core.owner.references import Reference, ReferenceTable
+from thornback.core.ports import ObjectMemory, Ports
+from thornback.core.runtime import Waiter
+from thornback.core.serialization import error_value
+
+
+class Block:
+    """An object in this node's shared memory that this process reads."""
+
+    __slots__ = ("offset", "size", "users")
+
+    def __init__(self, offset: int, size: int) -> None:
+        self.offset = offset
+        self.size = size
+        self.users = 0
+        """Views, and readers that are about to make one. At zero the pin is given back."""
+
+
+class Objects:
+    """Contents of owned and borrowed objects.
+
+    Args:
+        recover: called with an owned reference all of whose copies are lost; returns whether it will be rebuilt.
+    """
+
+    def __init__(
+        self, references: ReferenceTable, ports: Ports, memory: ObjectMemory, recover: Callable[[Reference], bool]
+    ) -> None:
+        self.references = references
+        self.node_id = node_of(references.worker_id)
+        self.transport = ports.transport
+        self.trace = ports.trace
+        self.memory = memory
+        self.recover = recover
+        self.blocks: dict[ObjectId, Block] = {}
+        self.views_ended: deque[ObjectId] = deque()
+        """Filled from any thread as views are collected; emptied in :meth:`end_turn`."""
+        self._pinning: dict[ObjectId, list[Callable[[Block | None], None]]] = {}
+        self._allocating: dict[ObjectId, Waiter] = {}
+
+    # --- Contents
+
+    def set_content(self, reference: Reference, content: Content) -> None:
+        """An owned object has been made, or has failed. The references inside it are held already."""
+        reference.content = content
+        if self.trace.enabled:
+            self.trace.event("object.ready", reference.object_id, type(content).__name__)
+        if reference.asking is not None:
+            askers, reference.asking = reference.asking, None
+            for borrower in askers:
+                self.transport.send(borrower, ObjectContent(reference.object_id, content))
+        self._notify(reference)
+        self.references.settle(reference)
+
+    def _notify(self, reference: Reference) -> None:
+        if reference.watchers is not None:
+            watchers, reference.watchers = reference.watchers, None
+            for call in watchers.values():
+                call()
+
+    def watch(self, reference: Reference, key: Any, call: Callable[[], None]) -> None:
+        """``call()`` once when the content is known, which it is not yet; the owner is asked if that is not us."""
+        if reference.watchers is None:
+            reference.watchers = {key: call}
+        else:
+            reference.watchers[key] = call
+        self.ask(reference)
+
+    def unwatch(self, object_ids: Iterable[ObjectId], key: Any) -> None:
+        """The caller of ``watch`` lost interest."""
+        for object_id in object_ids:
+            reference = self.references.table.get(object_id)
+            if reference is not None and reference.watchers is not None:
+                reference.watchers.pop(key, None)
+
+    def ask(self, reference: Reference) -> None:
+        """Make sure that the content of a borrowed object comes here when there is one."""
+        if reference.owned or reference.content is not None or reference.asked:
+            if reference.owned and reference.released and reference.content is None:
+                self.set_content(reference, self.lost(reference.object_id, "it was freed when nobody referred to it"))
+            return
+        owner = owner_of(reference.object_id)
+        reference.asked = True
+        if self.references.is_dead(owner):
+            self._owner_died(reference)
+        else:
+            self.transport.send(owner, GetObject(reference.object_id))
+
+    def on_get_object(self, sender: Address, message: GetObject) -> None:
+        """A borrower wants the content."""
+        self._answer(sender, self.references.lookup(message.object_id))
+
+    def _answer(self, borrower: Address, reference: Reference) -> None:
+        if reference.released and reference.content is None:
+            content = self.lost(reference.object_id, "it was freed when nobody referred to it")
+            self.transport.send(borrower, ObjectContent(reference.object_id, content))
+            self.references.settle(reference)
+        elif reference.content is not None:
+            self.transport.send(borrower, ObjectContent(reference.object_id, reference.content))
+        elif reference.asking is None:
+            reference.asking = [borrower]
+        else:
+            reference.asking.append(borrower)
+
+    def on_object_content(self, sender: Address, message: ObjectContent) -> None:
+        """The owner has answered."""
+        reference = self.references.table.get(message.object_id)
+        if reference is not None and reference.asked and not reference.owned:
+            reference.asked = False
+            reference.content = message.content
+            self._notify(reference)
+
+    def lost(self, object_id: ObjectId, reason: str) -> Value:
+        """The error value of an object that is gone."""
+        return error_value(errors.ObjectLostError(f"object {short(object_id)} is lost: {reason}", object_id.hex()))
+
+    def _owner_died(self, reference: Reference) -> None:
+        owner = short(owner_of(reference.object_id))
+        text = f"object {short(reference.object_id)} is lost: its owner, process {owner}, has ended"
+        reference.content = error_value(errors.OwnerDiedError(text, reference.object_id.hex()))
+        reference.asked = False
+        self._notify(reference)
+
+    # --- Copies
+
+    def value_released(self, reference: Reference) -> None:
+        """Nobody refers to an owned object: free its copies and let go of what it contains."""
+        content, reference.content = reference.content, None
+        if content is None:
+            return
+        if isinstance(content, Stored):
+            self.free(reference.object_id, content.nodes)
+        for object_id in content.contained:
+            self.references.release(object_id)
+
+    def free(self, object_id: ObjectId, nodes: Iterable[NodeId]) -> None:
+        """Delete copies of an object that nobody refers to."""
+        for node in nodes:
+            if not self.references.is_dead(node):
+                self.transport.send(node, FreeObjects((object_id,)))
+
+    def on_copy_changed(self, sender: Address, message: CopyChanged) -> None:
+        """A node has fetched, or evicted, a copy of one of our objects."""
+        reference = self.references.table.get(message.object_id)
+        content = None if reference is None else reference.content
+        if isinstance(content, Stored) and reference is not None:
+            if not message.present:
+                self._drop_copies(reference, content, {sender})
+            elif sender not in content.nodes:
+                reference.content = Stored(content.size, (*content.nodes, sender), content.contained)
+        elif message.present and (reference is None or reference.released):
+            self.free(message.object_id, (sender,))
+
+    def on_object_unavailable(self, sender: Address, message: ObjectUnavailable) -> None:
+        """A borrower could not fetch it from these nodes."""
+        reference = self.references.lookup(message.object_id)
+        if isinstance(reference.content, Stored):
+            self._drop_copies(reference, reference.content, set(message.nodes))
+        self._answer(sender, reference)
+
+    def _drop_copies(self, reference: Reference, content: Stored, gone: set[NodeId]) -> None:
+        nodes = tuple(node for node in content.nodes if node not in gone)
+        if len(nodes) == len(content.nodes):
+            return
+        if nodes:
+            reference.content = Stored(content.size, nodes, content.contained)
+            return
+        reference.content = None
+        for object_id in content.contained:
+            self.references.release(object_id)
+        if self.trace.enabled:
+            self.trace.event("object.lost", reference.object_id)
+        if not reference.released and not self.recover(reference) and reference.content is None:
+            reason = "all nodes that had it are gone, and it cannot be made again"
+            text = f"object {short(reference.object_id)} is lost: {reason}"
+            error = errors.ObjectReconstructionFailedError(text, reference.object_id.hex())
+            self.set_content(reference, error_value(error))
+
+    def process_died(self, address: Address) -> None:
+        """Drop copies on a node that died; fail what was owned there."""
+        for reference in list(self.references.table.values()):
+            content = reference.content
+            if reference.owned:
+                if isinstance(content, Stored) and address in content.nodes:
+                    self._drop_copies(reference, content, {address})
+                if reference.asking is not None:
+                    reference.asking = [asker for asker in reference.asking if not asker.startswith(address)] or None
+            elif reference.object_id.startswith(address) and not isinstance(content, Value):
+                self._owner_died(reference)
+
+    # --- Reading large objects
+
+    def make_local(self, reference: Reference, done: Callable[[Block | None], None]) -> None:
+        """Call ``done`` once the value can be read here: with a block to read from (its ``users`` count includes the
+        caller), or None if ``reference.content`` is an inline value. The caller holds the reference meanwhile."""
+        content = reference.content
+        if content is None:
+            self.watch(reference, done, lambda: self.make_local(reference, done))
+        elif isinstance(content, Value):
+            done(None)
+        else:
+            block = self.blocks.get(reference.object_id)
+            if block is not None:
+                block.users += 1
+                done(block)
+            else:
+                self._pin(reference.object_id, content, done)
+
+    def _pin(self, object_id: ObjectId, content: Stored, done: Callable[[Block | None], None]) -> None:
+        waiting = self._pinning.get(object_id)
+        if waiting is not None:
+            waiting.append(done)
+        else:
+            self._pinning[object_id] = [done]
+            self.transport.send(self.node_id, PinObject(object_id, content.size, content.nodes))
+
+    def on_object_pinned(self, sender: Address, message: ObjectPinned) -> None:
+        """A large object is here and stays."""
+        waiting = self._pinning.pop(message.object_id, None)
+        if not waiting:
+            self.transport.send(self.node_id, UnpinObject(message.object_id, 1))
+            return
+        block = self.blocks[message.object_id] = Block(message.offset, message.size)
+        block.users = len(waiting)
+        for done in waiting:
+            done(block)
+
+    def on_pin_failed(self, sender: Address, message: PinFailed) -> None:
+        """No copy is where we thought; the owner must say where it is now."""
+        waiting = self._pinning.pop(message.object_id, [])
+        reference = self.references.lookup(message.object_id)
+        if reference.owned:
+            if isinstance(reference.content, Stored):
+                self._drop_copies(reference, reference.content, set(message.nodes))
+        elif isinstance(reference.content, Stored):
+            reference.content = None
+            reference.asked = True
+            owner = owner_of(message.object_id)
+            if self.references.is_dead(owner):
+                self._owner_died(reference)
+            else:
+                self.transport.send(owner, ObjectUnavailable(message.object_id, message.nodes))
+        for done in waiting:
+            self.make_local(reference, done)
+
+    def read(self, object_id: ObjectId, block: Block) -> memoryview:
+        """A view of a block that ``make_local`` has given; its user count passes to the view."""
+        ended = self.views_ended
+
+        def released() -> None:
+            ended.append(object_id)
+
+        return self.memory.read(block.offset, block.size, released)
+
+    def unused(self, object_id: ObjectId) -> None:
+        """One user of a block less."""
+        block = self.blocks.get(object_id)
+        if block is not None:
+            block.users -= 1
+            if block.users == 0:
+                del self.blocks[object_id]
+                self.transport.send(self.node_id, UnpinObject(object_id, 1))
+
+    def end_turn(self) -> None:
+        """Give back the pins of views that were collected."""
+        ended = self.views_ended
+        if ended:
+            for object_id in sorted(ended.popleft() for _ in range(len(ended))):
+                self.unused(object_id)
+
+    # --- Writing large objects
+
+    def allocate(self, object_id: ObjectId, size: int) -> Waiter:
+        """Ask for a block to write to; the result is the ObjectAllocated message."""
+        waiter = self._allocating[object_id] = Waiter()
+        self.transport.send(self.node_id, AllocateObject(object_id, size))
+        return waiter
+
+    def on_object_allocated(self, sender: Address, message: ObjectAllocated) -> None:
+        """The raylet has answered."""
+        waiter = self._allocating.pop(message.object_id, None)
+        if waiter is not None:
+            waiter.complete(message)
+
+    def seal(self, object_id: ObjectId) -> None:
+        """The block is written."""
+        self.transport.send(self.node_id, SealObject(object_id, False))

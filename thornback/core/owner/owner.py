@@ -1,0 +1,251 @@
+"""The owner: one per process, the hub of the parts in this package."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from thornback.core.config import Config
+from thornback.core.ids import (
+    TASK_ID_SIZE,
+    Address,
+    JobId,
+    ObjectId,
+    WorkerId,
+    index_of,
+    is_node,
+    node_of,
+    return_id,
+    short,
+    task_id,
+)
+from thornback.core.messages import (
+    ActorSpec,
+    Content,
+    Dependency,
+    JobStarted,
+    KeyValue,
+    Message,
+    NamedActor,
+    StateRows,
+    ViewDelta,
+)
+from thornback.core.owner.actors import Actors
+from thornback.core.owner.leases import Leases
+from thornback.core.owner.objects import Objects
+from thornback.core.owner.references import Reference, ReferenceTable
+from thornback.core.owner.streams import Streams
+from thornback.core.owner.tasks import Tasks
+from thornback.core.ports import ObjectMemory, Ports
+from thornback.core.runtime import Waiter
+from thornback.core.serialization import covering
+
+logger = logging.getLogger("thornback")
+
+
+class Owner:
+    """What one process has submitted, owns and borrows.
+
+    Attributes:
+        parts: the components of this process that take messages, besides the owner itself.
+        dropped: ids of references that were collected, appended from any thread, settled in :meth:`end_turn`.
+    """
+
+    def __init__(self, worker_id: WorkerId, ports: Ports, memory: ObjectMemory, config: Config, job_id: JobId) -> None:
+        self.worker_id = worker_id
+        self.node_id = node_of(worker_id)
+        self.ports = ports
+        self.config = config
+        self.job_id = job_id
+        self.namespace = ""
+        self.counter = 0
+        """Makes the ids of tasks, puts and leases of this process."""
+        self.dropped: deque[ObjectId] = deque()
+        self.references = ReferenceTable(worker_id, ports.transport, self._released, self._forgotten)
+        self.objects = Objects(self.references, ports, memory, lambda reference: self.tasks.recover(reference))
+        self.streams = Streams(self)
+        self.actors = Actors(self)
+        self.leases = Leases(self, config)
+        self.tasks = Tasks(self, config)
+        self.parts = (self.references, self.objects, self.streams, self.actors, self.leases, self.tasks)
+        self._requests: dict[int, Waiter] = {}
+        self._views: list[Waiter] = []
+        self._job = Waiter()
+        self._warned: dict[str, None] = {}
+
+    # --- Turns
+
+    @property
+    def urgent(self) -> bool:
+        """Whether something queued here could start at once on an idle worker."""
+        return self.leases.urgent or self.actors.urgent
+
+    def end_turn(self) -> None:
+        """Settle collected references, then send what is ready to go."""
+        self.settle()
+        self.actors.end_turn()
+        self.leases.end_turn()
+
+    def settle(self) -> None:
+        """Settle references and views that were collected, in the order of their ids."""
+        dropped = self.dropped
+        while dropped:
+            for object_id in sorted(dropped.popleft() for _ in range(len(dropped))):
+                self.references.drop_local(object_id)
+        self.objects.end_turn()
+
+    def _released(self, reference: Reference) -> None:
+        self.objects.value_released(reference)
+        actor_id = reference.object_id[:TASK_ID_SIZE]
+        if actor_id in self.actors.creations and index_of(reference.object_id) == 0:
+            self.actors.handle_released(actor_id)
+
+    def _forgotten(self, reference: Reference) -> None:
+        if reference.owned:
+            self.tasks.return_forgotten(reference)
+        if reference.object_id[:TASK_ID_SIZE] in self.actors.clients:
+            self.actors.handle_forgotten(reference.object_id[:TASK_ID_SIZE])
+
+    def process_died(self, address: Address, reason: str) -> None:
+        """A process, or with a NodeId a whole node, has ended for good."""
+        if self.references.is_dead(address):
+            return
+        self.references.process_died(address)
+        self.objects.process_died(address)
+        if is_node(address):
+            self.leases.process_died(address, reason)
+        self.actors.process_died(address)
+
+    # --- References
+
+    def new_object(self) -> Reference:
+        """A reference to an object that user code puts."""
+        self.counter += 1
+        return self.references.new_owned(return_id(task_id(self.worker_id, self.counter), 0))
+
+    def put(self, reference: Reference, content: Content) -> None:
+        """The content of :meth:`new_object`; what it contains is held."""
+        for object_id in content.contained:
+            self.references.hold(object_id)
+        self.objects.set_content(reference, content)
+
+    def reference_deserialized(self, object_id: ObjectId) -> None:
+        """A reference object was made from bytes: count it, and make this process a borrower in time."""
+        reference = self.references.lookup(object_id)
+        reference.local += 1
+        if reference.owned or reference.registrations > 0:
+            return
+        cover = covering.get()
+        if isinstance(cover, list):
+            cover.append(object_id)
+        elif cover is None:
+            self.references.register(reference, _nothing)
+        else:
+            self.references.hold(cover)
+            self.references.register(reference, lambda: self.references.release(cover))
+
+    def reference_exported(self, object_id: ObjectId) -> None:
+        """User code pickled a reference on its own: nobody can tell when those bytes are gone, so the object stays as
+        long as this process."""
+        reference = self.references.hold(object_id)
+        self.references.register(reference, _nothing)
+
+    def dependencies_of(self, object_ids: Sequence[ObjectId]) -> tuple[Dependency, ...]:
+        """Resolved references as they travel."""
+        found = ((object_id, self.references.lookup(object_id).content) for object_id in object_ids)
+        return tuple(Dependency(object_id, content) for object_id, content in found if content is not None)
+
+    @staticmethod
+    def with_dependencies(spec: ActorSpec, dependencies: tuple[Dependency, ...]) -> ActorSpec:
+        """The specification with its resolved arguments."""
+        return msgspec.structs.replace(spec, dependencies=dependencies)
+
+    # --- Waiting
+
+    def when_known(self, object_ids: Iterable[ObjectId], count: int) -> Waiter:
+        """Completes when ``count`` of the objects have a content; :meth:`forget_waiter` it if that is not awaited."""
+        missing = []
+        for object_id in object_ids:
+            reference = self.references.lookup(object_id)
+            if reference.content is None:
+                missing.append(reference)
+            else:
+                count -= 1
+        waiter = Waiter(count)
+        if not waiter.done:
+            for reference in missing:
+                self.objects.watch(reference, waiter, waiter.count_down)
+        return waiter
+
+    def forget_waiter(self, object_ids: Iterable[ObjectId], waiter: Waiter) -> None:
+        """Nobody waits for it any more."""
+        self.objects.unwatch(object_ids, waiter)
+
+    # --- Requests to the GCS
+
+    def request(self, to: Address, make: type[Message], *fields: object) -> Waiter:
+        """Send a message whose first field is a request number; completes with the answer."""
+        self.counter += 1
+        number = self.counter
+        waiter = self._requests[number] = Waiter()
+        self.ports.transport.send(to, make(number, *fields))
+        return waiter
+
+    def _answered(self, number: int, answer: Message) -> None:
+        waiter = self._requests.pop(number, None)
+        if waiter is not None:
+            waiter.complete(answer)
+
+    def on_key_value(self, sender: Address, message: KeyValue) -> None:
+        """Answer to PutKey or GetKey."""
+        self._answered(message.request, message)
+
+    def on_state_rows(self, sender: Address, message: StateRows) -> None:
+        """Answer to QueryState."""
+        self._answered(message.request, message)
+
+    def on_named_actor(self, sender: Address, message: NamedActor) -> None:
+        """Answer to GetNamedActor."""
+        self._answered(message.request, message)
+
+    def await_view(self) -> Waiter:
+        """Completes with the next ViewDelta."""
+        waiter = Waiter()
+        self._views.append(waiter)
+        return waiter
+
+    def on_view_delta(self, sender: Address, message: ViewDelta) -> None:
+        """Answer to GetView."""
+        views, self._views = self._views, []
+        for waiter in views:
+            waiter.complete(message)
+
+    def await_job(self) -> Waiter:
+        """Completes when the GCS has given this driver a job id."""
+        return self._job
+
+    def on_job_started(self, sender: Address, message: JobStarted) -> None:
+        """Answer to StartJob; in a worker: the job that it works for."""
+        self.job_id = message.job_id
+        self.namespace = message.namespace
+        self._job.complete(message)
+        if sender != self.node_id:
+            self.ports.transport.send(self.node_id, message)
+
+    def warn(self, text: str) -> None:
+        """Tell the user, once."""
+        if text not in self._warned and len(self._warned) < 1000:
+            self._warned[text] = None
+            logger.warning("%s", text)
+            if self.ports.trace.enabled:
+                self.ports.trace.event("warning", self.worker_id, text)
+
+    def __repr__(self) -> str:
+        return f"Owner({short(self.worker_id)})"
+
+
+def _nothing() -> None:
+    pass

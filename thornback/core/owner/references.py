@@ -1,0 +1,281 @@
+"""Who holds which object: reference counts by ownership.
+
+After *Ownership: A Distributed Futures System for Fine-Grained Tasks* (Wang et al., NSDI'21, section 4.3). The process
+that submitted the task (or called put) owns the object and keeps its counts; every other process that holds a reference
+is a *borrower* and is registered with the owner. One rule keeps the protocol safe: **whoever hands a reference on keeps
+its own hold until the receiver is registered.** In detail:
+
+- Arguments: the caller holds them until the task's reply. A worker that still holds one by then registers before it
+  replies; if the caller is the owner, the reply itself registers it (``TaskReply.kept``).
+- Results that contain references: the worker registers the caller before it replies.
+- Values read with ``get``: the reader registers for each reference inside, and keeps its hold of the outer object until
+  the owners have answered.
+
+Registrations are counted per borrower, so that a removal that crosses a new registration on the way takes away only
+what it meant. The owner drops all registrations of a process that has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from thornback.core.ids import Address, ObjectId, WorkerId, node_of, owner_of
+from thornback.core.messages import AddBorrower, BorrowerAdded, Content, RemoveBorrower
+from thornback.core.ports import Transport
+
+
+class Reference:
+    """What this process knows of one object that it owns or borrows."""
+
+    __slots__ = (
+        "asked",
+        "asking",
+        "borrowers",
+        "content",
+        "covered",
+        "holds",
+        "lineage",
+        "local",
+        "object_id",
+        "owned",
+        "registrations",
+        "released",
+        "watchers",
+    )
+
+    def __init__(self, object_id: ObjectId, owned: bool) -> None:
+        self.object_id = object_id
+        self.owned = owned
+        self.local = 0
+        """Reference objects in user code of this process."""
+        self.holds = 0
+        """Uses inside the engine: arguments of unfinished tasks, containing objects, streams, pending registrations."""
+        self.lineage = 0
+        """Owned: objects whose rebuilding would need this one."""
+        self.borrowers: dict[WorkerId, int] | None = None
+        """Owned: registrations by process. A count is negative while a removal has overtaken its registration."""
+        self.registrations = 0
+        """Borrowed: how often this process is registered with the owner."""
+        self.covered: list[Callable[[], None]] | None = None
+        """Borrowed: called once the registration under way is confirmed."""
+        self.content: Content | None = None
+        """None: not known, or not made yet."""
+        self.released = False
+        """Owned: the value was let go, the record remains for lineage."""
+        self.asked = False
+        """Borrowed: the owner was asked for the content."""
+        self.asking: list[Address] | None = None
+        """Owned: borrowers that wait for the content."""
+        self.watchers: dict[Any, Callable[[], None]] | None = None
+        """Called once when the content is known."""
+
+    @property
+    def held(self) -> bool:
+        """Whether anyone refers to the value."""
+        return self.local > 0 or self.holds > 0 or bool(self.borrowers)
+
+
+class ReferenceTable:
+    """All references of one process.
+
+    Args:
+        released: called with an owned reference when nobody refers to its value any more.
+        forgotten: called with any reference when its record is removed.
+    """
+
+    def __init__(
+        self,
+        worker_id: WorkerId,
+        transport: Transport,
+        released: Callable[[Reference], None],
+        forgotten: Callable[[Reference], None],
+    ) -> None:
+        self.worker_id = worker_id
+        self.transport = transport
+        self.table: dict[ObjectId, Reference] = {}
+        self.dead: set[Address] = set()
+        self._released = released
+        self._forgotten = forgotten
+        self._borrowed_by: dict[WorkerId, dict[ObjectId, None]] = {}
+        self._pending_others: dict[tuple[ObjectId, WorkerId], list[Callable[[], None]]] = {}
+
+    # --- Local counts
+
+    def new_owned(self, object_id: ObjectId, local: int = 1) -> Reference:
+        """A reference to an object that this process is about to make."""
+        reference = Reference(object_id, True)
+        reference.local = local
+        self.table[object_id] = reference
+        return reference
+
+    def lookup(self, object_id: ObjectId) -> Reference:
+        """The record, made if needed (of a borrowed object, or of an owned one that is long gone)."""
+        reference = self.table.get(object_id)
+        if reference is None:
+            reference = Reference(object_id, owner_of(object_id) == self.worker_id)
+            reference.released = reference.owned
+            self.table[object_id] = reference
+        return reference
+
+    def hold(self, object_id: ObjectId) -> Reference:
+        """Begin a use inside the engine."""
+        reference = self.lookup(object_id)
+        reference.holds += 1
+        return reference
+
+    def release(self, object_id: ObjectId) -> None:
+        """End a use inside the engine."""
+        reference = self.table.get(object_id)
+        if reference is not None:
+            reference.holds -= 1
+            self.settle(reference)
+
+    def drop_local(self, object_id: ObjectId) -> None:
+        """A reference object was collected."""
+        reference = self.table.get(object_id)
+        if reference is not None:
+            reference.local -= 1
+            self.settle(reference)
+
+    def add_lineage(self, object_id: ObjectId) -> None:
+        """An object that can be rebuilt depends on this one."""
+        self.lookup(object_id).lineage += 1
+
+    def drop_lineage(self, object_id: ObjectId) -> None:
+        """The dependent object is gone or can no longer be rebuilt."""
+        reference = self.table.get(object_id)
+        if reference is not None:
+            reference.lineage -= 1
+            self.settle(reference)
+
+    def settle(self, reference: Reference) -> None:
+        """After a count went down: let the value go, and the record with it where nothing needs it."""
+        if reference.held:
+            return
+        if reference.owned:
+            if not reference.released:
+                reference.released = True
+                self._released(reference)
+            if reference.lineage > 0 or reference.held:
+                return
+        elif reference.covered is not None:
+            return
+        elif reference.registrations:
+            count, reference.registrations = reference.registrations, 0
+            self.transport.send(owner_of(reference.object_id), RemoveBorrower(reference.object_id, count))
+        if self.table.pop(reference.object_id, None) is not None:
+            self._forgotten(reference)
+
+    # --- Borrowing
+
+    def register(self, reference: Reference, then: Callable[[], None]) -> None:
+        """Make sure that the owner knows of this process; ``then()`` is called at once if it does already."""
+        owner = owner_of(reference.object_id)
+        if reference.owned or reference.registrations > 0 or self.is_dead(owner):
+            then()
+        elif reference.covered is not None:
+            reference.covered.append(then)
+        else:
+            reference.covered = [then]
+            self.transport.send(owner, AddBorrower(reference.object_id, self.worker_id))
+
+    def register_other(self, object_id: ObjectId, borrower: WorkerId, then: Callable[[], None]) -> None:
+        """Make ``borrower`` one, before a reference is handed to it; ``then()`` once the owner has it in its table."""
+        owner = owner_of(object_id)
+        if owner == borrower or self.is_dead(owner):
+            then()
+        elif owner == self.worker_id:
+            self.add_borrower(object_id, borrower)
+            then()
+        else:
+            self.hold(object_id)
+            self._pending_others.setdefault((object_id, borrower), []).append(then)
+            self.transport.send(owner, AddBorrower(object_id, borrower))
+
+    def handed_over(self, object_id: ObjectId) -> Reference:
+        """A reference arrived for which the sender has registered this process; holds it."""
+        reference = self.hold(object_id)
+        if not reference.owned:
+            reference.registrations += 1
+        return reference
+
+    def add_borrower(self, object_id: ObjectId, borrower: WorkerId, count: int = 1) -> None:
+        """Owned: one more registration (or, with a negative count, some less) of ``borrower``."""
+        if self.is_dead(borrower):
+            return
+        reference = self.lookup(object_id)
+        borrowers = reference.borrowers
+        if borrowers is None:
+            borrowers = reference.borrowers = {}
+        count += borrowers.get(borrower, 0)
+        if count:
+            borrowers[borrower] = count
+            self._borrowed_by.setdefault(borrower, {})[object_id] = None
+        else:
+            self._drop_borrower(reference, borrower)
+
+    def _drop_borrower(self, reference: Reference, borrower: WorkerId) -> None:
+        if reference.borrowers:
+            reference.borrowers.pop(borrower, None)
+        held = self._borrowed_by.get(borrower)
+        if held is not None:
+            held.pop(reference.object_id, None)
+            if not held:
+                del self._borrowed_by[borrower]
+        self.settle(reference)
+
+    def on_add_borrower(self, sender: Address, message: AddBorrower) -> None:
+        """A process holds, or is about to hold, one of ours."""
+        self.add_borrower(message.object_id, message.borrower)
+        self.transport.send(sender, BorrowerAdded(message.object_id, message.borrower))
+
+    def on_borrower_added(self, sender: Address, message: BorrowerAdded) -> None:
+        """The owner has the registration."""
+        if message.borrower != self.worker_id:
+            calls = self._pending_others.pop((message.object_id, message.borrower), [])
+            for call in calls:
+                call()
+                self.release(message.object_id)
+            return
+        reference = self.table.get(message.object_id)
+        if reference is not None:
+            reference.registrations += 1
+            self._uncover(reference)
+
+    def _uncover(self, reference: Reference) -> None:
+        calls, reference.covered = reference.covered, None
+        for call in calls or ():
+            call()
+        self.settle(reference)
+
+    def on_remove_borrower(self, sender: Address, message: RemoveBorrower) -> None:
+        """A borrower holds one of ours no more."""
+        if message.object_id in self.table:
+            self.add_borrower(message.object_id, sender, -message.count)
+
+    # --- Deaths
+
+    def is_dead(self, address: Address) -> bool:
+        """Whether the process, or its node, is known to have ended."""
+        return address in self.dead or node_of(address) in self.dead
+
+    def process_died(self, address: Address) -> None:
+        """A process or a whole node has ended: its registrations are void; as an owner it will not answer."""
+        self.dead.add(address)
+        for borrower in [held for held in self._borrowed_by if held.startswith(address)]:
+            for object_id in list(self._borrowed_by.get(borrower, ())):
+                reference = self.table.get(object_id)
+                if reference is not None:
+                    self._drop_borrower(reference, borrower)
+        for reference in self.owned_by(address):
+            reference.registrations = 0
+            self._uncover(reference)
+        for key in [key for key in self._pending_others if key[0].startswith(address)]:
+            for call in self._pending_others.pop(key):
+                call()
+                self.release(key[0])
+
+    def owned_by(self, address: Address) -> Iterable[Reference]:
+        """The borrowed references whose owner is that process, or is on that node."""
+        return [reference for object_id, reference in list(self.table.items()) if object_id.startswith(address)]

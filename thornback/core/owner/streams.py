@@ -1,0 +1,152 @@
+"""Results of generators on the caller's side: items become objects one by one, as the worker makes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from thornback.core.ids import Address, ObjectId, TaskId, return_id
+from thornback.core.messages import DYNAMIC, Stored, StreamConsumed, StreamItem, Value
+from thornback.core.owner.tasks import PUSHED, Task
+from thornback.core.runtime import Waiter
+
+if TYPE_CHECKING:
+    from thornback.core.owner.owner import Owner
+
+
+class Stream:
+    """The items of one generator task. Item ``i`` is the object ``return_id(task, i + 1)``."""
+
+    __slots__ = ("arrived", "closed", "consumed", "stored", "task", "total", "waiters")
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.arrived: dict[int, None] = {}
+        """Items that are here and not taken yet; the stream holds them."""
+        self.consumed = 0
+        self.total: int | None = None
+        """Number of items, once known."""
+        self.closed = False
+        self.stored = False
+        self.waiters: dict[int, list[Waiter]] = {}
+
+
+class Streams:
+    """All generators whose caller is this process."""
+
+    def __init__(self, owner: Owner) -> None:
+        self.owner = owner
+        self.table: dict[TaskId, Stream] = {}
+
+    def open(self, task: Task) -> None:
+        """A generator task was submitted."""
+        self.table[task.task_id] = Stream(task)
+
+    def reopen(self, task: Task) -> None:
+        """A finished generator runs again to rebuild lost items."""
+        stream = self.table.get(task.task_id)
+        if stream is None:
+            stream = self.table[task.task_id] = Stream(task)
+            stream.closed = True
+        stream.task = task
+
+    def on_stream_item(self, sender: Address, message: StreamItem) -> None:
+        """The worker has made an item; made again, it only fills what was lost."""
+        tasks = self.owner.tasks
+        stream = self.table.get(message.task_id)
+        object_id = return_id(message.task_id, message.index + 1)
+        if stream is None or stream.task.attempt != message.attempt or stream.task.state != PUSHED:
+            tasks.refuse(object_id, message.content)
+            return
+        references = self.owner.references
+        stream.stored = stream.stored or isinstance(message.content, Stored)
+        if object_id in references.table:
+            tasks.accept(object_id, message.content)
+            return
+        if stream.closed or message.index < stream.consumed:
+            tasks.refuse(object_id, message.content)
+            return
+        references.new_owned(object_id, local=0).holds = 1
+        stream.task.live_returns += 1
+        stream.arrived[message.index] = None
+        tasks.accept(object_id, message.content)
+        self._wake(stream, message.index)
+
+    def _wake(self, stream: Stream, index: int | None) -> None:
+        indexes = sorted(stream.waiters) if index is None else [index]
+        for position in indexes:
+            for waiter in stream.waiters.pop(position, ()):
+                waiter.complete()
+
+    def finished(self, task: Task, items: int | None, error: Value | None) -> bool:
+        """The generator's task has ended; with an error, that becomes the last item. Returns whether items live in
+        shared memory."""
+        stream = self.table.get(task.task_id)
+        if stream is None:
+            return False
+        if task.template.num_returns == DYNAMIC:
+            self._drop(stream)
+            del self.table[task.task_id]
+            return stream.stored
+        if items is not None:
+            stream.total = items
+        elif error is not None and not stream.closed:
+            index = max(stream.consumed, 1 + max(stream.arrived, default=-1))
+            object_id = return_id(task.task_id, index + 1)
+            reference = self.owner.references.new_owned(object_id, local=0)
+            reference.holds = 1
+            task.live_returns += 1
+            stream.arrived[index] = None
+            stream.total = index + 1
+            self.owner.objects.set_content(reference, error)
+        self._wake(stream, None)
+        if stream.closed:
+            del self.table[task.task_id]
+        return stream.stored
+
+    def _drop(self, stream: Stream) -> None:
+        for index in sorted(stream.arrived):
+            self.owner.references.release(return_id(stream.task.task_id, index + 1))
+        stream.arrived.clear()
+
+    def wait(self, task_id: TaskId, index: int) -> Waiter:
+        """Completes when item ``index`` is here, or the generator has ended."""
+        stream = self.table.get(task_id)
+        if stream is None or index in stream.arrived or stream.total is not None:
+            return Waiter(0)
+        waiter = Waiter()
+        stream.waiters.setdefault(index, []).append(waiter)
+        return waiter
+
+    def take(self, task_id: TaskId, index: int) -> ObjectId | None:
+        """The item, with one local reference, or None when there is none at that index (any more)."""
+        stream = self.table.get(task_id)
+        if stream is None or index not in stream.arrived:
+            return None
+        del stream.arrived[index]
+        object_id = return_id(task_id, index + 1)
+        reference = self.owner.references.table[object_id]
+        reference.local += 1
+        reference.holds -= 1
+        stream.consumed = max(stream.consumed, index + 1)
+        if stream.task.state == PUSHED and stream.task.template.backpressure > 0:
+            self.owner.ports.transport.send(stream.task.worker, StreamConsumed(task_id, stream.consumed))
+        if stream.total is not None and stream.consumed >= stream.total:
+            self.table.pop(task_id)
+        return object_id
+
+    def close(self, task_id: TaskId) -> None:
+        """The consumer is gone: items that it has not taken are dropped, as those still to come."""
+        stream = self.table.get(task_id)
+        if stream is None:
+            return
+        stream.closed = True
+        self._drop(stream)
+        if stream.task.state == PUSHED and stream.task.template.backpressure > 0:
+            self.owner.ports.transport.send(stream.task.worker, StreamConsumed(task_id, -1))
+        if stream.total is not None:
+            del self.table[task_id]
+
+    def is_finished(self, task_id: TaskId) -> bool:
+        """Whether no further item will come."""
+        stream = self.table.get(task_id)
+        return stream is None or (stream.total is not None and not stream.arrived)

@@ -1,0 +1,448 @@
+"""The tasks that this process has submitted: their arguments, ends, retries and lineage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from thornback.core import errors
+from thornback.core.config import Config
+from thornback.core.ids import ActorId, Address, LeaseId, ObjectId, TaskId, owner_of, return_id, short, task_id, task_of
+from thornback.core.messages import (
+    DYNAMIC,
+    STREAMING,
+    CancelRequest,
+    CancelTask,
+    Content,
+    Dependency,
+    FunctionDefinition,
+    Stored,
+    TaskCall,
+    TaskReply,
+    TaskTemplate,
+    Value,
+)
+from thornback.core.owner.references import Reference
+from thornback.core.serialization import error_value
+
+if TYPE_CHECKING:
+    from thornback.core.owner.owner import Owner
+
+WAITING = "WAITING_FOR_ARGUMENTS"
+QUEUED = "WAITING_FOR_WORKER"
+PUSHED = "SUBMITTED_TO_WORKER"
+BACKOFF = "WAITING_FOR_RETRY"
+DONE = "FINISHED"
+
+
+class Task:
+    """One task or actor call of this process, until its end and, while it can be run again to rebuild, afterwards."""
+
+    __slots__ = (
+        "actor_id",
+        "arguments",
+        "attempt",
+        "cancelled",
+        "dependencies",
+        "lease_id",
+        "live_returns",
+        "parent",
+        "place",
+        "retries_left",
+        "sequence",
+        "state",
+        "task_id",
+        "template",
+        "unresolved",
+        "worker",
+    )
+
+    def __init__(
+        self,
+        identifier: TaskId,
+        template: TaskTemplate,
+        arguments: Value,
+        dependencies: tuple[ObjectId, ...],
+        parent: TaskId,
+        actor_id: ActorId = b"",
+    ) -> None:
+        self.task_id = identifier
+        self.template = template
+        self.arguments = arguments
+        self.dependencies = dependencies
+        self.parent = parent
+        self.actor_id = actor_id
+        self.attempt = 0
+        self.retries_left = template.max_retries
+        self.state = WAITING
+        self.unresolved = 0
+        self.live_returns = 0
+        self.lease_id: LeaseId = b""
+        self.worker: Address = b""
+        self.sequence = -1
+        self.cancelled = False
+        self.place = 0
+        """Actor calls: position among all calls to the actor, for resubmission in order."""
+
+    def returns(self) -> list[ObjectId]:
+        """Ids of the returns that have ids from the start."""
+        count = self.template.num_returns
+        if count == STREAMING:
+            return []
+        return [return_id(self.task_id, index) for index in range(1 if count == DYNAMIC else count)]
+
+
+class Tasks:
+    """Submission, completion, retries and rebuilding.
+
+    Every change of a task's state goes through this class; :mod:`.leases` and :mod:`.actors` carry tasks to workers.
+    """
+
+    def __init__(self, owner: Owner, config: Config) -> None:
+        self.owner = owner
+        self.config = config
+        self.references = owner.references
+        self.objects = owner.objects
+        self.trace = owner.ports.trace
+        self.table: dict[TaskId, Task] = {}
+        self.definitions: dict[bytes, FunctionDefinition] = {}
+        self.unfinished = 0
+        self._lineage: dict[TaskId, int] = {}
+        self._lineage_bytes = 0
+        self._jitter = owner.ports.random.stream("retry-jitter")
+
+    # --- Submission
+
+    def submit(
+        self,
+        template: TaskTemplate,
+        definition: FunctionDefinition | None,
+        arguments: Value,
+        dependencies: tuple[ObjectId, ...],
+        parent: TaskId,
+        actor_id: ActorId = b"",
+    ) -> Task:
+        """Register a call; its returns exist from now on, with one local reference each."""
+        owner = self.owner
+        if definition is not None and definition.function_id not in self.definitions:
+            self.definitions[definition.function_id] = definition
+        owner.counter += 1
+        task = Task(task_id(owner.worker_id, owner.counter), template, arguments, dependencies, parent, actor_id)
+        self.table[task.task_id] = task
+        self.unfinished += 1
+        if template.num_returns == 1:
+            self.references.new_owned(return_id(task.task_id, 0))
+            task.live_returns = 1
+        else:
+            for object_id in task.returns():
+                self.references.new_owned(object_id)
+                task.live_returns += 1
+            if template.num_returns < 0:
+                owner.streams.open(task)
+        if self.trace.enabled:
+            self.trace.event("task.submitted", task.task_id, (template.name, template.max_retries, actor_id))
+        if actor_id:
+            owner.actors.admit(task)
+        if dependencies or arguments.contained:
+            for object_id in arguments.contained:
+                self.references.hold(object_id)
+            for object_id in dependencies:
+                self.references.hold(object_id)
+            self._resolve(task)
+        else:
+            self._resolved(task)
+        return task
+
+    def _resolve(self, task: Task) -> None:
+        task.state = WAITING
+        task.unresolved = 1
+        for object_id in dict.fromkeys(task.dependencies):
+            reference = self.references.lookup(object_id)
+            if reference.content is None:
+                task.unresolved += 1
+                self.objects.watch(reference, task, lambda: self._one_resolved(task))
+        self._one_resolved(task)
+
+    def _one_resolved(self, task: Task) -> None:
+        if task.state != WAITING:
+            return
+        task.unresolved -= 1
+        if task.unresolved > 0:
+            return
+        for object_id in task.dependencies:
+            content = self.references.lookup(object_id).content
+            if content is None:
+                self._resolve(task)
+                return
+            if isinstance(content, Value) and content.is_error:
+                self._finish(task, content)
+                return
+        self._resolved(task)
+
+    def _resolved(self, task: Task) -> None:
+        task.state = QUEUED
+        if task.actor_id:
+            self.owner.actors.ready(task)
+        else:
+            self.owner.leases.enqueue(task)
+
+    def call_of(self, task: Task) -> TaskCall:
+        """The task as it travels; its dependencies are resolved."""
+        dependencies: tuple[Dependency, ...] = ()
+        if task.dependencies:
+            table = self.references.table
+            known = [(object_id, table[object_id].content) for object_id in task.dependencies]
+            dependencies = tuple(Dependency(object_id, content) for object_id, content in known if content is not None)
+        return TaskCall(
+            task.task_id, task.template.key, task.arguments, dependencies, task.attempt, task.sequence, task.parent
+        )
+
+    def still_resolved(self, task: Task) -> bool:
+        """Whether all arguments are (still) known; if not, the task goes back to waiting for them."""
+        for object_id in task.dependencies:
+            if self.references.lookup(object_id).content is None:
+                self._resolve(task)
+                return False
+        return True
+
+    # --- Ends
+
+    def reply(self, sender: Address, source: bytes, reply: TaskReply) -> Task | None:
+        """One attempt has ended. Returns the task if the reply was for its present attempt, else None."""
+        for object_id in reply.kept:
+            self.references.add_borrower(object_id, sender)
+        task = self.table.get(reply.task_id)
+        if task is None or task.state != PUSHED or task.attempt != reply.attempt or task.worker != sender:
+            for index, content in enumerate(reply.results):
+                self.refuse(return_id(reply.task_id, index), content)
+            return None
+        if reply.error is None:
+            self._succeed(task, reply)
+        elif reply.cancelled:
+            self._finish(task, reply.error)
+        elif reply.retryable and task.retries_left and not task.cancelled:
+            self._retry(task)
+        else:
+            self._finish(task, reply.error)
+        return task
+
+    def let_go(self, content: Content) -> None:
+        """A content arrived that nobody wants: give back the registrations that came with it."""
+        for object_id in content.contained:
+            self.references.handed_over(object_id)
+            self.references.release(object_id)
+
+    def refuse(self, object_id: ObjectId, content: Content) -> None:
+        """As :meth:`let_go`; a stored copy that nothing here knows of is deleted too."""
+        self.let_go(content)
+        if isinstance(content, Stored):
+            reference = self.references.table.get(object_id)
+            known = None if reference is None else reference.content
+            kept = known.nodes if isinstance(known, Stored) else ()
+            self.objects.free(object_id, [node for node in content.nodes if node not in kept])
+
+    def accept(self, object_id: ObjectId, content: Content) -> None:
+        """A return value or generator item has been made."""
+        reference = self.references.table.get(object_id)
+        if reference is None:
+            self.refuse(object_id, content)
+        elif reference.content is not None:
+            known = reference.content
+            if isinstance(content, Stored) and isinstance(known, Stored):
+                nodes = tuple(dict.fromkeys(known.nodes + content.nodes))
+                reference.content = Stored(known.size, nodes, known.contained)
+            self.refuse(object_id, content)
+        else:
+            for contained in content.contained:
+                self.references.handed_over(contained)
+            self.objects.set_content(reference, content)
+
+    def _succeed(self, task: Task, reply: TaskReply) -> None:
+        stored = False
+        self._end(task)
+        for index, content in enumerate(reply.results):
+            stored = stored or isinstance(content, Stored)
+            self.accept(return_id(task.task_id, index), content)
+        if task.template.num_returns < 0:
+            stored = self.owner.streams.finished(task, reply.items, None) or stored
+        if self.trace.enabled:
+            self.trace.event("task.finished", task.task_id, task.attempt)
+        self._settle_arguments(task, stored)
+
+    def _finish(self, task: Task, error: Value) -> None:
+        self._end(task)
+        if self.trace.enabled:
+            self.trace.event("task.failed", task.task_id, task.attempt)
+        for object_id in task.returns():
+            reference = self.references.table.get(object_id)
+            if reference is not None and reference.content is None:
+                self.objects.set_content(reference, error)
+        if task.template.num_returns < 0:
+            self.owner.streams.finished(task, None, error)
+        self._settle_arguments(task, False)
+
+    def _end(self, task: Task) -> None:
+        task.state = DONE
+        task.worker = b""
+        task.lease_id = b""
+        self.unfinished -= 1
+
+    def _settle_arguments(self, task: Task, keep: bool) -> None:
+        keep = keep and task.retries_left != 0 and task.live_returns > 0
+        if keep:
+            for object_id in task.dependencies:
+                self.references.add_lineage(object_id)
+            self._lineage[task.task_id] = len(task.arguments.data) + 200
+            self._lineage_bytes += self._lineage[task.task_id]
+        for object_id in task.dependencies:
+            self.references.release(object_id)
+        if keep:
+            while self._lineage_bytes > self.config.lineage_limit:
+                self.forget(self.table[next(iter(self._lineage))])
+        else:
+            for object_id in task.arguments.contained:
+                self.references.release(object_id)
+            self.table.pop(task.task_id, None)
+            if task.actor_id:
+                self.owner.actors.ended(task)
+
+    def forget(self, task: Task) -> None:
+        """A finished task need not be run again."""
+        size = self._lineage.pop(task.task_id, None)
+        if size is None:
+            return
+        self._lineage_bytes -= size
+        self.table.pop(task.task_id, None)
+        for object_id in task.dependencies:
+            self.references.drop_lineage(object_id)
+        for object_id in task.arguments.contained:
+            self.references.release(object_id)
+
+    def return_forgotten(self, reference: Reference) -> None:
+        """The record of an owned object is gone; its task's lineage goes with the last of them."""
+        task = self.table.get(task_of(reference.object_id))
+        if task is not None:
+            task.live_returns -= 1
+            if task.live_returns <= 0 and task.state == DONE:
+                self.forget(task)
+
+    # --- Trouble
+
+    def lost(self, task: Task, error: BaseException, started: bool) -> None:
+        """The worker that had the task ended. One that never started is sent elsewhere and keeps its retries."""
+        if task.cancelled:
+            self.cancelled(task)
+        elif not started:
+            self._requeue(task)
+        elif task.retries_left:
+            self._retry(task)
+        else:
+            self._finish(task, error_value(error))
+
+    def fail(self, task: Task, error: BaseException) -> None:
+        """End an unfinished task with an error."""
+        if task.state != DONE:
+            self._finish(task, error_value(error))
+
+    def cancelled(self, task: Task) -> None:
+        """End an unfinished task as cancelled."""
+        self.fail(task, errors.TaskCancelledError(f"task {task.template.name} ({short(task.task_id)}) was cancelled"))
+
+    def returned(self, task: Task) -> None:
+        """A worker gave the task back without starting it."""
+        if task.cancelled:
+            self.cancelled(task)
+        else:
+            self._requeue(task)
+
+    def _requeue(self, task: Task) -> None:
+        task.worker = b""
+        task.lease_id = b""
+        if self.still_resolved(task):
+            self._resolved(task)
+
+    def _retry(self, task: Task) -> None:
+        if task.retries_left > 0:
+            task.retries_left -= 1
+        task.attempt += 1
+        task.state = BACKOFF
+        task.worker = b""
+        if self.trace.enabled:
+            self.trace.event("task.retried", task.task_id, task.attempt)
+        limit = min(self.config.retry_backoff * 2 ** min(task.attempt - 1, 20), self.config.retry_backoff_limit)
+        delay = int(limit * (0.5 + self._jitter.random() / 2))
+        self.owner.ports.clock.call_after(delay, lambda: self._retry_now(task))
+
+    def _retry_now(self, task: Task) -> None:
+        if task.state == BACKOFF:
+            self._requeue(task)
+
+    def recover(self, reference: Reference) -> bool:
+        """Run the task of a lost object again; False if that cannot be done. ``reference.content`` is None."""
+        task = self.table.get(task_of(reference.object_id))
+        if task is None:
+            return False
+        if task.state != DONE:
+            return True
+        if not task.retries_left:
+            return False
+        size = self._lineage.pop(task.task_id)
+        self._lineage_bytes -= size
+        if task.retries_left > 0:
+            task.retries_left -= 1
+        task.attempt += 1
+        task.state = WAITING
+        self.unfinished += 1
+        if self.trace.enabled:
+            self.trace.event("task.rebuilding", task.task_id, task.attempt)
+        for object_id in task.dependencies:
+            dependency = self.references.hold(object_id)
+            self.references.drop_lineage(object_id)
+            if dependency.owned and dependency.released:
+                dependency.released = False
+                if not self.recover(dependency):
+                    self.objects.set_content(dependency, self._not_rebuildable(dependency))
+        if task.actor_id:
+            self.owner.actors.admit(task)
+        if task.template.num_returns < 0:
+            self.owner.streams.reopen(task)
+        self._resolve(task)
+        return True
+
+    def _not_rebuildable(self, reference: Reference) -> Value:
+        text = (
+            f"object {short(reference.object_id)}, needed to rebuild another, was freed and cannot be made again: it "
+            "was put, its retries are used up, or its lineage was evicted"
+        )
+        return error_value(errors.ObjectReconstructionFailedError(text, reference.object_id.hex()))
+
+    # --- Cancellation
+
+    def cancel(self, object_id: ObjectId, force: bool, recursive: bool) -> None:
+        """Stop the task that makes an object, wherever it is; finished ones are left alone."""
+        if owner_of(object_id) != self.owner.worker_id:
+            self.owner.ports.transport.send(owner_of(object_id), CancelRequest(object_id, force, recursive))
+            return
+        task = self.table.get(task_of(object_id))
+        if task is not None:
+            self.cancel_task(task, force, recursive)
+
+    def cancel_task(self, task: Task, force: bool, recursive: bool) -> None:
+        """As :meth:`cancel`, for a task of this process."""
+        if task.state == DONE:
+            return
+        task.cancelled = True
+        if task.state == PUSHED:
+            self.owner.ports.transport.send(task.worker, CancelTask(task.task_id, force, recursive))
+        else:
+            self.owner.leases.withdraw(task)
+            self.owner.actors.withdraw(task)
+            self.cancelled(task)
+
+    def on_cancel_request(self, sender: Address, message: CancelRequest) -> None:
+        """A borrower wants one of our tasks stopped."""
+        self.cancel(message.object_id, message.force, message.recursive)
+
+    def cancel_children(self, parent: TaskId, force: bool) -> None:
+        """Stop what a task of this process has submitted."""
+        for task in [task for task in self.table.values() if task.parent == parent]:
+            self.cancel_task(task, force, True)

@@ -1,0 +1,380 @@
+"""Lease requests of one node: granted, passed on to a better node, or queued until resources are free."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from thornback.core.config import MILLISECOND, Config
+from thornback.core.ids import GCS, Address, LeaseId, NodeId, WorkerId
+from thornback.core.messages import (
+    AcquireCpu,
+    CancelLease,
+    CpuAcquired,
+    KillWorker,
+    LeaseGranted,
+    LeaseInfeasible,
+    LeaseLost,
+    LeaseSpilled,
+    ReclaimLeases,
+    ReleaseCpu,
+    RequestLease,
+    ReturnLease,
+)
+from thornback.core.ports import Ports
+from thornback.core.raylet.pool import Worker, WorkerPool
+from thornback.core.resources import CPU, Resources, add, fits, subtract
+from thornback.core.scheduling.policies import allowed, is_feasible, place, why_infeasible
+from thornback.core.scheduling.view import ClusterView
+
+Shape = tuple[object, ...]
+
+
+class Grant:
+    """A request that has its resources, and its worker as soon as there is one."""
+
+    __slots__ = ("held", "request", "since", "waits_for_cpu", "worker")
+
+    def __init__(self, request: RequestLease, since: int) -> None:
+        self.request = request
+        self.held: Resources = dict(request.resources)
+        """Taken from the node now; without the CPU while the worker blocks."""
+        self.worker: Worker | None = None
+        self.since = since
+        self.waits_for_cpu = False
+
+
+class RayletLeases:
+    """Who may use the node's resources. What is held never exceeds what the node has."""
+
+    def __init__(
+        self, node_id: NodeId, ports: Ports, pool: WorkerPool, view: ClusterView, config: Config, total: Resources
+    ) -> None:
+        self.node_id = node_id
+        self.clock = ports.clock
+        self.transport = ports.transport
+        self.trace = ports.trace
+        self.random = ports.random.stream("placement")
+        self.pool = pool
+        self.view = view
+        self.config = config
+        self.total = total
+        self.available: Resources = dict(total)
+        self.queues: dict[Shape, dict[LeaseId, RequestLease]] = {}
+        """Waiting requests by what they need, oldest first."""
+        self.infeasible: dict[LeaseId, RequestLease] = {}
+        self.grants: dict[LeaseId, Grant] = {}
+        self.waiting_workers: deque[Grant] = deque()
+        self.waiting_cpu: dict[LeaseId, Grant] = {}
+        self.changed = True
+        """Resources or queue have changed since the last report."""
+        self.wants_view = False
+        self._shape_of: dict[LeaseId, Shape] = {}
+        self._dirty = False
+        self._quantum_timer = False
+
+    @property
+    def waiting(self) -> int:
+        """Requests that are not granted."""
+        return len(self._shape_of) + len(self.infeasible)
+
+    # --- Requests
+
+    def on_request_lease(self, sender: Address, message: RequestLease) -> None:
+        """An owner wants a worker."""
+        if message.lease_id in self.grants or message.lease_id in self._shape_of:
+            return
+        local = self.view.nodes[self.node_id]
+        here = message.strategy.kind != "SPREAD" or message.hops > 0
+        free = fits(message.resources, self.available) and not self._behind(message)
+        if here and free and allowed(local, message.strategy):
+            self._grant(message)
+        else:
+            self._place(message)
+
+    def _behind(self, request: RequestLease) -> bool:
+        return bool(self.queues.get(_shape(request)))
+
+    def _place(self, request: RequestLease) -> None:
+        nodes = self.view.alive()
+        if not is_feasible(request.resources, nodes, request.strategy):
+            self._set_infeasible(request)
+            return
+        if request.hops < self.config.spill_hops:
+            chosen = place(request.resources, nodes, self.node_id, request.strategy, self.config, self.random)
+            if chosen is None and not fits(request.resources, self.total):
+                chosen = self._could_ever(request)
+            if chosen is not None and chosen != self.node_id:
+                self._spill(request, chosen)
+                return
+        if not fits(request.resources, self.total):
+            self._spill(request, self._could_ever(request))
+            return
+        shape = _shape(request)
+        self.queues.setdefault(shape, {})[request.lease_id] = request
+        self._shape_of[request.lease_id] = shape
+        self._dirty = True
+        self.changed = True
+        self.wants_view = True
+
+    def _could_ever(self, request: RequestLease) -> NodeId:
+        permitted = [node for node in self.view.alive() if allowed(node, request.strategy)]
+        nodes = [node for node in permitted if fits(request.resources, node.total)]
+        return nodes[self.random.randrange(len(nodes))].node_id
+
+    def _spill(self, request: RequestLease, node: NodeId) -> None:
+        self.view.debit(node, request.resources)
+        self.transport.send(request.holder, LeaseSpilled(request.lease_id, node, request.hops + 1))
+
+    def _set_infeasible(self, request: RequestLease) -> None:
+        self.infeasible[request.lease_id] = request
+        self.changed = True
+        self.wants_view = True
+        if self.view_is_complete:
+            self._tell_infeasible(request)
+
+    view_is_complete = False
+    """Whether the cluster's nodes are known, so that "no node" can be said of a demand."""
+
+    def _tell_infeasible(self, request: RequestLease) -> None:
+        reason = why_infeasible(request.name, request.resources, self.view.alive(), request.strategy)
+        self.transport.send(request.holder, LeaseInfeasible(request.lease_id, reason))
+
+    def view_changed(self) -> None:
+        """News of other nodes: some requests may go there, or have become possible."""
+        first = not self.view_is_complete
+        self.view_is_complete = True
+        for request in list(self.infeasible.values()):
+            if is_feasible(request.resources, self.view.alive(), request.strategy):
+                del self.infeasible[request.lease_id]
+                self._place(request)
+            elif first:
+                self._tell_infeasible(request)
+        for shape, queue in list(self.queues.items()):
+            for request in list(queue.values()):
+                if request.hops >= self.config.spill_hops:
+                    continue
+                chosen = place(
+                    request.resources, self.view.alive(), self.node_id, request.strategy, self.config, self.random
+                )
+                if chosen is None:
+                    break
+                if chosen == self.node_id:
+                    continue
+                self._forget(shape, request.lease_id)
+                self._spill(request, chosen)
+        self._dirty = True
+
+    def _forget(self, shape: Shape, lease_id: LeaseId) -> None:
+        queue = self.queues[shape]
+        del queue[lease_id]
+        del self._shape_of[lease_id]
+        self.changed = True
+        if not queue:
+            del self.queues[shape]
+
+    def on_cancel_lease(self, sender: Address, message: CancelLease) -> None:
+        """The request is not needed any more."""
+        shape = self._shape_of.get(message.lease_id)
+        if shape is not None:
+            self._forget(shape, message.lease_id)
+        elif self.infeasible.pop(message.lease_id, None) is not None:
+            self.changed = True
+        else:
+            grant = self.grants.get(message.lease_id)
+            if grant is not None and grant.worker is None:
+                self.waiting_workers.remove(grant)
+                self._end(grant)
+
+    # --- Grants
+
+    def _grant(self, request: RequestLease) -> None:
+        grant = Grant(request, self.clock.now())
+        self.grants[request.lease_id] = grant
+        subtract(self.available, grant.held)
+        self.changed = True
+        if self.trace.enabled:
+            self.trace.event("lease.granted", request.lease_id, (self.node_id, dict(grant.held)))
+        self.waiting_workers.append(grant)
+        self._dirty = True
+
+    def end_turn(self) -> None:
+        """Use what has become free."""
+        if not self._dirty:
+            return
+        self._dirty = False
+        self._resume_blocked()
+        for shape in list(self.queues):
+            queue = self.queues[shape]
+            local = self.view.nodes[self.node_id]
+            for request in list(queue.values()):
+                if not fits(request.resources, self.available) or not allowed(local, request.strategy):
+                    break
+                self._forget(shape, request.lease_id)
+                self._grant(request)
+        self._assign_workers()
+        self._dirty = False
+        if (self.queues or self.waiting_cpu) and not self._quantum_timer:
+            self._quantum_timer = True
+            self.clock.call_after(self.config.lease_quantum, self._reclaim)
+
+    def _assign_workers(self) -> None:
+        missing: deque[Grant] = deque()
+        for grant in self.waiting_workers:
+            request = grant.request
+            worker = self.pool.take(request.job_id, request.namespace, request.lease_id, request.name)
+            if worker is None:
+                missing.append(grant)
+                continue
+            grant.worker = worker
+            grant.since = self.clock.now()
+            self.transport.send(request.holder, LeaseGranted(request.lease_id, worker.worker_id))
+        self.waiting_workers = missing
+        wanted: dict[int, int] = {}
+        for grant in missing:
+            wanted[grant.request.job_id] = wanted.get(grant.request.job_id, 0) + 1
+        for job_id, count in wanted.items():
+            for _ in range(count - self.pool.count_starting(job_id)):
+                self.pool.start(job_id)
+
+    def workers_ready(self) -> None:
+        """A worker became idle."""
+        self._dirty = True
+
+    def _end(self, grant: Grant) -> None:
+        add(self.available, grant.held)
+        grant.held = {}
+        del self.grants[grant.request.lease_id]
+        self.waiting_cpu.pop(grant.request.lease_id, None)
+        self.changed = True
+        self._dirty = True
+        if self.trace.enabled:
+            self.trace.event("lease.ended", grant.request.lease_id, self.node_id)
+
+    def on_return_lease(self, sender: Address, message: ReturnLease) -> None:
+        """The holder is done with the worker."""
+        grant = self.grants.get(message.lease_id)
+        if grant is None or grant.request.holder != sender:
+            return
+        worker = grant.worker
+        self._end(grant)
+        if worker is None:
+            self.waiting_workers.remove(grant)
+        elif message.end_worker:
+            worker.lease_id = b""
+            self.pool.kill(worker, message.reason)
+        else:
+            self.pool.give_back(worker)
+
+    def on_kill_worker(self, sender: Address, message: KillWorker) -> None:
+        """A worker of ours must end now."""
+        worker = self.pool.workers.get(message.worker_id)
+        if worker is not None:
+            self.pool.kill(worker, message.reason)
+
+    def worker_exited(self, worker: Worker, reason: str, started_through: int | None) -> None:
+        """A worker has ended; its holder is told."""
+        grant = self.grants.get(worker.lease_id)
+        if grant is not None and grant.worker is worker:
+            self._end(grant)
+            lost = LeaseLost(grant.request.lease_id, worker.worker_id, started_through, reason)
+            self.transport.send(grant.request.holder, lost)
+        self._dirty = True
+
+    def holder_died(self, address: Address) -> None:
+        """A process or node has ended: what it asked for is void, and workers that ran its tasks end too."""
+        for lease_id, shape in list(self._shape_of.items()):
+            if self.queues[shape][lease_id].holder.startswith(address):
+                self._forget(shape, lease_id)
+        for lease_id in [key for key, request in self.infeasible.items() if request.holder.startswith(address)]:
+            del self.infeasible[lease_id]
+        for grant in list(self.grants.values()):
+            if not grant.request.holder.startswith(address) or grant.request.holder == GCS:
+                continue
+            if grant.worker is None:
+                self.waiting_workers.remove(grant)
+                self._end(grant)
+            else:
+                self.pool.kill(grant.worker, "the process whose task it ran has ended")
+
+    # --- Blocked workers
+
+    def _grant_of(self, worker_id: WorkerId) -> Grant | None:
+        worker = self.pool.workers.get(worker_id)
+        return None if worker is None else self.grants.get(worker.lease_id)
+
+    def on_release_cpu(self, sender: Address, message: ReleaseCpu) -> None:
+        """A worker's task waits; others may use its CPU."""
+        grant = self._grant_of(sender)
+        if grant is None:
+            return
+        cpu = grant.held.pop(CPU, 0)
+        if cpu:
+            add(self.available, {CPU: cpu})
+            self.changed = True
+            self._dirty = True
+
+    def on_acquire_cpu(self, sender: Address, message: AcquireCpu) -> None:
+        """A worker's task can go on."""
+        grant = self._grant_of(sender)
+        if grant is None:
+            self.transport.send(sender, CpuAcquired())
+            return
+        grant.waits_for_cpu = True
+        self.waiting_cpu[grant.request.lease_id] = grant
+        self._resume_blocked()
+        if self.waiting_cpu:
+            self._dirty = True
+
+    def _resume_blocked(self) -> None:
+        for lease_id, grant in list(self.waiting_cpu.items()):
+            cpu = grant.request.resources.get(CPU, 0)
+            if self.available.get(CPU, 0) < cpu:
+                if not self._only_actors_hold_cpu():
+                    return
+                cpu = 0
+            if cpu:
+                subtract(self.available, {CPU: cpu})
+                grant.held[CPU] = cpu
+                self.changed = True
+            del self.waiting_cpu[lease_id]
+            assert grant.worker is not None
+            self.transport.send(grant.worker.worker_id, CpuAcquired())
+
+    def _only_actors_hold_cpu(self) -> bool:
+        """Then no CPU comes free before the actors end, perhaps by the very task that waits: it goes on without one."""
+        return all(grant.request.actor_id or not grant.held.get(CPU) for grant in self.grants.values())
+
+    # --- Sharing
+
+    def _reclaim(self) -> None:
+        """Take leases back for those that wait, from the holders that have most."""
+        self._quantum_timer = False
+        if not self.queues and not self.waiting_cpu:
+            return
+        now = self.clock.now()
+        held: dict[tuple[Address, Shape], list[Grant]] = {}
+        for grant in self.grants.values():
+            if grant.worker is not None and not grant.request.actor_id and grant.held:
+                held.setdefault((grant.request.holder, _shape(grant.request)), []).append(grant)
+        waiting = {(next(iter(queue.values())).holder, shape): len(queue) for shape, queue in self.queues.items()}
+        wanted = len(self.waiting_cpu)
+        for group, count in waiting.items():
+            most = max((len(grants) for other, grants in held.items() if other != group), default=0)
+            if most > len(held.get(group, ())):
+                wanted += min(count, most - len(held.get(group, ())))
+        for _ in range(wanted):
+            if not held:
+                break
+            group = max(held, key=lambda key: len(held[key]))
+            grant = held[group].pop(0)
+            if not held[group]:
+                del held[group]
+            if now - grant.since >= self.config.lease_quantum:
+                self.transport.send(grant.request.holder, ReclaimLeases((grant.request.lease_id,)))
+        self._quantum_timer = True
+        self.clock.call_after(max(self.config.lease_quantum, MILLISECOND), self._reclaim)
+
+
+def _shape(request: RequestLease) -> Shape:
+    resources = tuple(sorted(request.resources.items()))
+    return (resources, request.strategy, request.runtime_env, request.job_id, request.holder)

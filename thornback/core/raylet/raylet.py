@@ -1,0 +1,277 @@
+"""The raylet: one per node, the hub of the parts in this package and of the node's object store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from thornback.core.config import Config
+from thornback.core.ids import GCS, Address, JobId, NodeId, WorkerId, is_node, node_of, short
+from thornback.core.messages import (
+    Death,
+    Deaths,
+    EndJob,
+    GetView,
+    Heartbeat,
+    JobEnded,
+    JobStarted,
+    NodeFenced,
+    NodeRegistered,
+    NodeView,
+    QueryState,
+    RegisterNode,
+    RegisterWorker,
+    ReportResources,
+    StateRows,
+    ViewDelta,
+)
+from thornback.core.objects.pulls import Pulls
+from thornback.core.objects.store import NodeStore
+from thornback.core.ports import ObjectMemory, Ports, Processes
+from thornback.core.raylet.leases import RayletLeases
+from thornback.core.raylet.pool import WorkerPool
+from thornback.core.resources import CPU, OBJECT_STORE_MEMORY, UNIT, Resources
+from thornback.core.scheduling.view import ClusterView
+
+
+class Raylet:
+    """A node's local decisions and its ties to the GCS.
+
+    Attributes:
+        parts: the components of this node that take messages, besides the raylet itself.
+        fenced: the GCS has declared this node dead; its process must start again under a new id.
+    """
+
+    def __init__(
+        self,
+        node_id: NodeId,
+        name: str,
+        ports: Ports,
+        processes: Processes,
+        memory: ObjectMemory,
+        config: Config,
+        resources: Mapping[str, int],
+        labels: Mapping[str, str],
+        endpoint: str,
+        is_head: bool,
+    ) -> None:
+        self.node_id = node_id
+        self.name = name
+        self.clock = ports.clock
+        self.transport = ports.transport
+        self.trace = ports.trace
+        self.processes = processes
+        self.config = config
+        self.labels = dict(labels)
+        self.endpoint = endpoint
+        self.is_head = is_head
+        self.fenced = False
+        total: Resources = dict(resources)
+        total.setdefault(OBJECT_STORE_MEMORY, memory.capacity)
+        cpus = total.get(CPU, 0) // UNIT
+        self.view = ClusterView()
+        self.view_version = 0
+        self.pool = WorkerPool(node_id, ports, processes, config, cpus, lambda: self.leases.workers_ready())
+        self.leases = RayletLeases(node_id, ports, self.pool, self.view, config, total)
+        self.store = NodeStore(node_id, ports, memory, config)
+        self.pulls = Pulls(node_id, ports, self.store, config)
+        self.parts = (self.leases, self.store, self.pulls)
+        self.drivers: dict[WorkerId, JobId] = {}
+        self._pids: dict[WorkerId, int] = {}
+        self._version = 0
+        self._report_timer = False
+        self._view_timer = False
+        self.view.apply(self._own_view())
+
+    def new_worker_id(self) -> WorkerId:
+        """An id for a process that joins this node."""
+        return self.pool.new_worker_id()
+
+    def start(self) -> None:
+        """Register with the GCS, start the first workers."""
+        self._register()
+        self._beat()
+        if self.config.prestart_workers:
+            for _ in range(self.pool.cpus):
+                self.pool.start(0)
+
+    def _register(self) -> None:
+        self.transport.send(GCS, RegisterNode(self._own_view(), self.is_head))
+        self.leases.changed = False
+
+    def _own_view(self) -> NodeView:
+        self._version += 1
+        leases = self.leases
+        return NodeView(
+            self.node_id,
+            self._version,
+            self.name,
+            dict(leases.total),
+            dict(leases.available),
+            self.labels,
+            waiting=leases.waiting,
+            endpoint=self.endpoint,
+        )
+
+    # --- The GCS
+
+    def _beat(self) -> None:
+        if not self.fenced:
+            self.transport.send(GCS, Heartbeat())
+            self.clock.call_after(self.config.heartbeat_period, self._beat)
+
+    def on_node_registered(self, sender: Address, message: NodeRegistered) -> None:
+        """The GCS knows this node."""
+        if message.nodes <= 1:
+            self.leases.view_is_complete = True
+
+    def on_node_fenced(self, sender: Address, message: NodeFenced) -> None:
+        """The cluster has given this node up: nothing of it may act any more."""
+        if self.fenced:
+            return
+        self.fenced = True
+        if self.trace.enabled:
+            self.trace.event("node.fenced", self.node_id)
+        for worker in list(self.pool.workers.values()):
+            self.pool.kill(worker, "its node was declared dead")
+
+    def on_view_delta(self, sender: Address, message: ViewDelta) -> None:
+        """What has changed in the cluster."""
+        self.view_version = max(self.view_version, message.version)
+        for node in message.nodes:
+            if node.node_id != self.node_id:
+                self.view.apply(node)
+        self.leases.view_changed()
+
+    def end_turn(self) -> None:
+        """Grant what can be granted, tell the GCS what has changed, ask it for news where that could help."""
+        self.leases.end_turn()
+        if self.pulls.queue:
+            self.pulls._continue()
+        if self.leases.changed:
+            self.leases.changed = False
+            self.view.nodes[self.node_id] = self._own_view()
+            self.view._alive = None
+            if not self._report_timer:
+                self._report_timer = True
+                self.clock.call_after(self.config.view_period, self._report)
+        if self.leases.wants_view and not self._view_timer:
+            self.leases.wants_view = False
+            self._view_timer = True
+            self.transport.send(GCS, GetView(self.view_version))
+            self.clock.call_after(self.config.view_period, self._view_again)
+
+    def _report(self) -> None:
+        self._report_timer = False
+        self.transport.send(GCS, ReportResources(self.view.nodes[self.node_id]))
+
+    def _view_again(self) -> None:
+        self._view_timer = False
+        if self.leases.waiting:
+            self.leases.wants_view = True
+
+    # --- Processes
+
+    def on_register_worker(self, sender: Address, message: RegisterWorker) -> None:
+        """A process of this node is up."""
+        self._pids[sender] = message.pid
+        if message.is_driver:
+            self.drivers.setdefault(sender, 0)
+        else:
+            self.pool.registered(sender, message.pid)
+
+    def on_job_started(self, sender: Address, message: JobStarted) -> None:
+        """A driver of this node has its job."""
+        if sender in self.drivers:
+            self.drivers[sender] = message.job_id
+
+    def driver_of_job(self, job_id: JobId) -> WorkerId | None:
+        """The driver of a job, if it runs on this node."""
+        return next((driver for driver, job in self.drivers.items() if job == job_id), None)
+
+    def job_of_worker(self, worker_id: WorkerId) -> JobId:
+        """The job a worker works for; 0 for none yet."""
+        worker = self.pool.workers.get(worker_id)
+        return 0 if worker is None else worker.job_id
+
+    def peer_down(self, address: Address, reason: str) -> None:
+        """A process of this node closed its connection; for a driver that is its end."""
+        job_id = self.drivers.pop(address, None)
+        if job_id is not None:
+            if job_id:
+                self.transport.send(GCS, EndJob(job_id))
+            self._process_ended(address, reason or "the driver has ended")
+
+    def worker_exited(self, worker_id: WorkerId, detail: str) -> None:
+        """A worker process has ended."""
+        worker = self.pool.exited(worker_id)
+        if worker is None:
+            return
+        reason = f"{worker.reason} ({detail})" if worker.reason else detail
+        through = self.processes.started_through(worker_id)
+        self.processes.forget(worker_id)
+        self.leases.worker_exited(worker, reason, through)
+        self._pids.pop(worker_id, None)
+        if worker.used:
+            self._process_ended(worker_id, reason)
+
+    def _process_ended(self, address: Address, reason: str) -> None:
+        message = Deaths((Death(address, reason),))
+        self.transport.send(GCS, message)
+        self.on_deaths(self.node_id, message)
+
+    def on_deaths(self, sender: Address, message: Deaths) -> None:
+        """Processes or nodes have ended, here or elsewhere."""
+        news = [death for death in message.deaths if not self.store.is_dead(death.address)]
+        for death in news:
+            if death.address == self.node_id:
+                continue
+            if is_node(death.address):
+                self.view.died(death.address)
+            self.store.process_died(death.address)
+            self.pulls.process_died(death.address)
+            self.leases.holder_died(death.address)
+        if news:
+            local = [worker.worker_id for worker in self.pool.workers.values() if worker.used]
+            for process in (*self.drivers, *local):
+                self.transport.send(process, Deaths(tuple(news)))
+
+    def on_job_ended(self, sender: Address, message: JobEnded) -> None:
+        """A program is over: its task workers end; the GCS ends its actors."""
+        for worker in self.pool.of_job(message.job_id):
+            grant = self.leases.grants.get(worker.lease_id)
+            if grant is None or not grant.request.actor_id:
+                self.pool.kill(worker, "its job has ended")
+
+    # --- State
+
+    def on_query_state(self, sender: Address, message: QueryState) -> None:
+        """Rows of one of this node's tables."""
+        rows = {"workers": self._worker_rows, "objects": self._object_rows}.get(message.table, list)()
+        self.transport.send(sender, StateRows(message.request, json.dumps(rows).encode()))
+
+    def _worker_rows(self) -> list[dict[str, object]]:
+        return [
+            {
+                "worker_id": worker.worker_id.hex(),
+                "node_id": node_of(worker.worker_id).hex(),
+                "pid": worker.pid,
+                "state": worker.state,
+                "job_id": worker.job_id,
+                "name": worker.name,
+            }
+            for worker in self.pool.workers.values()
+        ]
+
+    def _object_rows(self) -> list[dict[str, object]]:
+        return [
+            {
+                "object_id": entry.object_id.hex(),
+                "owner": short(entry.object_id[:12]),
+                "size": entry.size,
+                "sealed": entry.sealed,
+                "primary": entry.primary,
+                "pins": sum(entry.pins.values()),
+            }
+            for entry in self.store.entries.values()
+        ]

@@ -1,0 +1,1 @@
+"""Where things run: placement policies as pure functions of demand, cluster view and a random stream."""

@@ -1,0 +1,237 @@
+"""Python values to bytes and back: pickle protocol 5 with out-of-band buffers, cloudpickle where pickle is not enough.
+
+References inside a value announce themselves with :func:`note_reference` while they are pickled, so that the owner
+knows what a value contains without looking into it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from thornback.core.errors import DeserializationError, SerializationError, TaskError, ThornbackError
+from thornback.core.ids import ObjectId
+from thornback.core.messages import Value
+
+PLAIN_TYPES = frozenset({int, float, bool, str, bytes, type(None)})
+"""Types that plain pickle handles and that hold nothing else."""
+
+reference_type: type = type("NoReference", (), {})
+"""The API's class of references; set by :mod:`thornback.api.object_ref`. Its instances have the id as ``_id``."""
+make_dynamic_generator: Callable[[Sequence[ObjectId]], Any]
+"""From the ids of its items to the value of a task with ``num_returns="dynamic"``; set by
+:mod:`thornback.api.generators`."""
+
+_noted: ContextVar[list[ObjectId] | None] = ContextVar("thornback_noted_references", default=None)
+covering: ContextVar[ObjectId | list[ObjectId] | None] = ContextVar("thornback_covering", default=None)
+"""What keeps references alive that are met while a value is unpickled: the object that contains them; or, while a
+task's arguments are unpickled, the task's caller (a list, to which those references are added); or nothing (None)."""
+
+
+class Argument:
+    """Stands for an argument that was a reference: the index of the task's dependency."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Argument, (self.index,))
+
+
+class Serialized(NamedTuple):
+    """A pickled value before anyone decided where it goes."""
+
+    data: bytes
+    buffers: list[memoryview]
+    contained: tuple[ObjectId, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of data and buffers."""
+        return len(self.data) + sum(buffer.nbytes for buffer in self.buffers)
+
+    def to_value(self, is_error: bool = False) -> Value:
+        """As an inline value; copies the buffers."""
+        return Value(self.data, tuple(bytes(buffer) for buffer in self.buffers), self.contained, is_error)
+
+
+def note_reference(object_id: ObjectId) -> bool:
+    """Called by references while they are pickled; False if the engine is not the one who pickles."""
+    noted = _noted.get()
+    if noted is None:
+        return False
+    noted.append(object_id)
+    return True
+
+
+def dumps(value: Any) -> Serialized:
+    """Pickle any value.
+
+    Raises:
+        SerializationError: it cannot be pickled; the message names the part that cannot.
+    """
+    if type(value) in PLAIN_TYPES:
+        return Serialized(pickle.dumps(value, 5), [], ())
+    return _dumps_any(value)
+
+
+def dumps_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Serialized:
+    """Pickle ``(args, kwargs)``; plain arguments take a short cut."""
+    if not kwargs:
+        for argument in args:
+            if type(argument) not in PLAIN_TYPES:
+                break
+        else:
+            return Serialized(pickle.dumps((args, kwargs), 5), [], ())
+    return _dumps_any((args, kwargs))
+
+
+def _dumps_any(value: Any) -> Serialized:
+    buffers: list[pickle.PickleBuffer] = []
+    noted: list[ObjectId] = []
+    token = _noted.set(noted)
+    try:
+        file = io.BytesIO()
+        _pickler_class()(file, protocol=5, buffer_callback=buffers.append).dump(value)
+    except ThornbackError:
+        raise
+    except Exception as error:
+        raise SerializationError(_explain(value, error)) from error
+    finally:
+        _noted.reset(token)
+    views, data = [], file.getvalue()
+    for buffer in buffers:
+        views.append(buffer.raw())
+    return Serialized(data, views, tuple(noted))
+
+
+@lru_cache(maxsize=1)
+def _pickler_class() -> Any:
+    import cloudpickle
+
+    return cloudpickle.Pickler
+
+
+def loads(data: bytes | memoryview, buffers: Iterable[Any] = ()) -> Any:
+    """The inverse of :func:`dumps`.
+
+    Raises:
+        DeserializationError: the value's own unpickling failed; says how.
+    """
+    try:
+        return pickle.loads(data, buffers=buffers)
+    except ThornbackError:
+        raise
+    except Exception as error:
+        text = "".join(traceback.format_exception_only(error)).strip()
+        raise DeserializationError(f"a value could not be unpickled in this process: {text}") from error
+
+
+def loads_value(value: Value) -> Any:
+    """Unpickle an inline value."""
+    return loads(value.data, value.buffers)
+
+
+def error_value(error: BaseException) -> Value:
+    """An exception as the value of a failed task."""
+    try:
+        return dumps(error).to_value(is_error=True)
+    except SerializationError:
+        if isinstance(error, TaskError):
+            plain: BaseException = TaskError(error.name, None, error.traceback_text, error.where)
+        else:
+            plain = ThornbackError(f"{type(error).__name__}: {error}")
+        return dumps(plain).to_value(is_error=True)
+
+
+def function_blob(function: Any) -> tuple[bytes, bytes]:
+    """A function or class as ``(content hash of 16 bytes, pickle)``.
+
+    Raises:
+        SerializationError: something that it refers to cannot be pickled.
+    """
+    serialized = _dumps_any(function)
+    if serialized.buffers:
+        blob = pickle.dumps((serialized.data, [bytes(buffer) for buffer in serialized.buffers]), 5)
+    else:
+        blob = pickle.dumps((serialized.data, []), 5)
+    return hashlib.blake2b(blob, digest_size=16).digest(), blob
+
+
+def load_function(blob: bytes) -> Any:
+    """The inverse of :func:`function_blob`."""
+    data, buffers = pickle.loads(blob)
+    return loads(data, buffers)
+
+
+# --- Finding the culprit --------------------------------------------------------------------------------------------
+
+
+def _explain(value: Any, error: Exception) -> str:
+    path, culprit = find_unpicklable(value)
+    what = f"{type(culprit).__module__}.{type(culprit).__qualname__}"
+    reason = "".join(traceback.format_exception_only(error)).strip()
+    return (
+        f"cannot pickle {_describe(culprit)} of type {what}, found at {path or 'the value itself'}: {reason}. "
+        "Make it inside the task, or pass something that can be pickled."
+    )
+
+
+def _describe(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:
+        text = object.__repr__(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _picklable(value: Any) -> bool:
+    token = _noted.set([])
+    try:
+        _pickler_class()(io.BytesIO(), protocol=5, buffer_callback=lambda _buffer: None).dump(value)
+    except Exception:
+        return False
+    finally:
+        _noted.reset(token)
+    return True
+
+
+def find_unpicklable(value: Any, path: str = "", depth: int = 6) -> tuple[str, Any]:
+    """Where inside ``value``, and what, is the first part that cannot be pickled."""
+    if depth > 0:
+        for name, part in _parts(value):
+            if not _picklable(part):
+                return find_unpicklable(part, path + name, depth - 1)
+    return path, value
+
+
+def _parts(value: Any) -> Sequence[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [(f"[{key!r}]", part) for key, part in value.items()]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [(f"[{index}]", part) for index, part in enumerate(value)]
+    code = getattr(value, "__code__", None)
+    if code is not None:
+        cells = getattr(value, "__closure__", None) or ()
+        found = []
+        for name, cell in zip(code.co_freevars, cells, strict=False):
+            try:
+                found.append((f" closure variable {name!r}", cell.cell_contents))
+            except ValueError:
+                continue
+        scope = getattr(value, "__globals__", {})
+        return found + [(f" global {name!r}", scope[name]) for name in code.co_names if name in scope]
+    if isinstance(value, type):
+        return [(f".{name}", part) for name, part in vars(value).items() if callable(part)]
+    state = getattr(value, "__dict__", None)
+    if isinstance(state, dict):
+        return [(f".{name}", part) for name, part in state.items()]
+    return []
