@@ -1,0 +1,99 @@
+"""Clocks: one per node, with an offset and a drift against the time of the simulation, shared by its processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappush
+from typing import TYPE_CHECKING
+
+from thornback.simulator.engine import Engine, Event
+
+if TYPE_CHECKING:
+    from thornback.simulator.process import Process
+
+EPOCH = 1_700_000_000_000_000_000
+"""Nanoseconds since 1970 at virtual time 0."""
+
+
+class NodeClock:
+    """What the hardware clock of a node shows.
+
+    Args:
+        offset: nanoseconds by which it is ahead when the simulation starts.
+        drift: parts per million by which it runs too fast.
+    """
+
+    __slots__ = ("_base", "_drift", "_engine", "_reference")
+
+    def __init__(self, engine: Engine, offset: int = 0, drift: float = 0.0) -> None:
+        self._engine = engine
+        self._base = offset
+        self._reference = 0
+        self._drift = drift
+
+    def now(self) -> int:
+        """Nanoseconds on this node's clock."""
+        elapsed = self._engine._now - self._reference
+        if self._drift:
+            return self._base + elapsed + int(elapsed * self._drift / 1e6)
+        return self._base + elapsed
+
+    def to_engine(self, delay: int) -> int:
+        """How long ``delay`` nanoseconds of this clock really take."""
+        return int(delay / (1 + self._drift / 1e6)) if self._drift else delay
+
+    def set_drift(self, drift: float) -> None:
+        """Change the speed, in parts per million, from now on."""
+        self._base, self._reference = self.now(), self._engine._now
+        self._drift = drift
+
+    def advance(self, nanoseconds: int) -> None:
+        """Step the clock forward."""
+        self._base += nanoseconds
+
+
+class Timer(Event):
+    """A call that a core asked for."""
+
+    __slots__ = ("call", "cancelled", "process")
+
+    def __init__(self, process: Process, call: Callable[[], None]) -> None:
+        self.process = process
+        self.call = call
+        self.cancelled = False
+
+    def run(self) -> None:
+        """One turn of the process, unless it is gone."""
+        process = self.process
+        if process.gate:
+            process.refuse(self)
+            return
+        self.cancelled = True
+        self.call()
+        process.settle()
+
+    def cancel(self) -> None:
+        """Drop the call; does nothing after it happened."""
+        if not self.cancelled:
+            self.cancelled = True
+            self.process.engine.note_cancelled()
+
+
+class ProcessClock:
+    """The ``Clock`` port of one process."""
+
+    __slots__ = ("_engine", "_node", "_process", "now")
+
+    def __init__(self, process: Process, node: NodeClock) -> None:
+        self._process = process
+        self._engine = process.engine
+        self._node = node
+        self.now = node.now
+
+    def call_after(self, delay: int, call: Callable[[], None]) -> Timer:
+        """Start a turn with ``call()`` after ``delay`` nanoseconds of the node's clock."""
+        timer = Timer(self._process, call)
+        engine = self._engine
+        delay = self._node.to_engine(int(delay)) if delay > 0 else 0
+        heappush(engine._queue, (engine._now + delay, engine._tie(), next(engine._numbers), timer))
+        return timer

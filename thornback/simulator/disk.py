@@ -1,0 +1,60 @@
+"""The simulated durable store of the GCS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from thornback.core.ports import Write
+
+if TYPE_CHECKING:
+    from thornback.simulator.process import Process
+
+
+class DurableTables:
+    """What is on the disk of a node: survives its processes and its power."""
+
+    __slots__ = ("rows",)
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, bytes], bytes] = {}
+
+    def apply(self, writes: Sequence[Write]) -> None:
+        """Make all of the writes."""
+        for write in writes:
+            if write.value is None:
+                self.rows.pop((write.table, write.key), None)
+            else:
+                self.rows[write.table, write.key] = write.value
+
+
+class SimulatedStore:
+    """The ``DurableStore`` port of one process.
+
+    A commit takes ``latency`` nanoseconds, one after the other; it is durable at the moment when ``then`` is called, and
+    lost if the process ends before.
+    """
+
+    __slots__ = ("_busy_until", "_process", "_tables", "latency")
+
+    def __init__(self, process: Process, tables: DurableTables, latency: int) -> None:
+        self._process = process
+        self._tables = tables
+        self._busy_until = 0
+        self.latency = latency
+
+    def commit(self, writes: Sequence[Write], then: Callable[[], None]) -> None:
+        """Make all the writes or none, then start a turn with ``then()``."""
+        now = self._process.engine._now
+        self._busy_until = max(now, self._busy_until) + self.latency
+        taken = tuple(writes)
+
+        def commit() -> None:
+            self._tables.apply(taken)
+            then()
+
+        self._process.clock.call_after(self._busy_until - now, commit)
+
+    def load(self) -> Sequence[Write]:
+        """What was committed, in the order of the keys' first writes."""
+        return [Write(table, key, value) for (table, key), value in self._tables.rows.items()]

@@ -1,0 +1,144 @@
+"""The record of a run: a running hash of all that happened and, when asked for, a file with one JSON object per line.
+
+The hash covers every delivered message (virtual time, ends, type, subject), every start and end of a process, every
+injected fault and every event that the core reports. It does not cover the bytes of pickled values.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from hashlib import blake2b
+from struct import Struct
+from typing import IO, Any
+
+from thornback.core.ids import GCS, Address, short
+from thornback.core.messages import MESSAGES, Message
+from thornback.simulator.engine import Engine
+
+_HEAD = Struct(">Q").pack
+_FLUSH_ABOVE = 1 << 16
+_SUBJECTS = ("task_id", "object_id", "actor_id", "lease_id", "worker_id", "source")
+
+Listener = Callable[[int, str, bytes, Any], None]
+"""Called with virtual time (ns), kind, subject and detail of each event that is not a message."""
+
+
+def _subject_field(message_type: type[Message]) -> str | None:
+    fields = message_type.__struct_fields__
+    return next((name for name in _SUBJECTS if name in fields), None)
+
+
+_TYPES: dict[type[Message], tuple[bytes, str | None]] = {
+    message_type: (number.to_bytes(1, "big"), _subject_field(message_type))
+    for number, message_type in enumerate(MESSAGES)
+}
+
+
+class RunTrace:
+    """Implements the ``Trace`` port for all processes of a simulation.
+
+    Attributes:
+        listeners: called with each event that is not a message.
+    """
+
+    enabled = True
+
+    def __init__(self, engine: Engine, file: IO[str] | None = None) -> None:
+        self._engine = engine
+        self._hash = blake2b(digest_size=16)
+        self._buffer = bytearray()
+        self._file = file
+        self.listeners: list[Listener] = []
+
+    @property
+    def digest(self) -> str:
+        """The hash of all that happened so far, in hex."""
+        self._hash.update(self._buffer)
+        self._buffer.clear()
+        return self._hash.hexdigest()
+
+    def delivered(self, sender: Address, to: Address, messages: list[Message], cause: int) -> None:
+        """``messages`` arrive now; the event ``cause`` made the sender send them."""
+        buffer = self._buffer
+        buffer += _HEAD(self._engine._now)
+        buffer += sender
+        buffer += to
+        for message in messages:
+            number, field = _TYPES[type(message)]
+            buffer += number
+            if field is not None:
+                buffer += getattr(message, field)
+        if len(buffer) > _FLUSH_ABOVE:
+            self._hash.update(buffer)
+            buffer.clear()
+        if self._file is not None:
+            self._write_messages(sender, to, messages, cause)
+
+    def event(self, kind: str, subject: bytes, detail: Any = None) -> None:
+        """Something happened to ``subject``. Of ``detail``, numbers, strings, bytes and tuples of them enter the hash."""
+        buffer = self._buffer
+        buffer += _HEAD(self._engine._now)
+        buffer += kind.encode()
+        buffer += subject
+        if detail is not None:
+            buffer += _plain(detail)
+        if len(buffer) > _FLUSH_ABOVE:
+            self._hash.update(buffer)
+            buffer.clear()
+        for listener in self.listeners:
+            listener(self._engine._now, kind, subject, detail)
+        if self._file is not None:
+            self._write_event(kind, subject, detail)
+
+    def close(self) -> None:
+        """Write what is buffered."""
+        if self._file is not None:
+            self._file.flush()
+
+    def _line(self, **fields: Any) -> None:
+        assert self._file is not None
+        fields = {"time": self._engine._now, "event": self._engine.current, **fields}
+        self._file.write(json.dumps(fields, separators=(",", ":")) + "\n")
+
+    def _write_messages(self, sender: Address, to: Address, messages: list[Message], cause: int) -> None:
+        for message in messages:
+            field = _TYPES[type(message)][1]
+            subject = readable(getattr(message, field)) if field is not None else ""
+            self._line(
+                cause=cause,
+                kind="message",
+                type=type(message).__name__,
+                sender=readable(sender),
+                to=readable(to),
+                subject=subject,
+            )
+
+    def _write_event(self, kind: str, subject: bytes, detail: Any) -> None:
+        self._line(kind=kind, subject=readable(subject), detail=_for_people(detail))
+
+
+def _plain(detail: Any) -> bytes:
+    kind = type(detail)
+    if kind is bytes:
+        return bytes(detail)
+    if kind is str:
+        return str(detail).encode()
+    if kind in (tuple, list):
+        return b",".join(map(_plain, detail))
+    return str(detail).encode() if kind in (int, float, bool, type(None)) else kind.__name__.encode()
+
+
+def readable(identifier: bytes) -> str:
+    """An id for people; arbitrary bytes as hex."""
+    if identifier == GCS or len(identifier) in (8, 12, 20, 24):
+        return short(identifier)
+    return identifier.hex()
+
+
+def _for_people(detail: Any) -> Any:
+    if isinstance(detail, bytes):
+        return readable(detail)
+    if isinstance(detail, (tuple, list)):
+        return [_for_people(part) for part in detail]
+    return detail if isinstance(detail, (str, int, float, type(None))) else type(detail).__name__

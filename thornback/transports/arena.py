@@ -1,0 +1,105 @@
+"""The shared memory of one node: one anonymous memory file that every process of the node maps once.
+
+The file has no name, so nothing of it can be left behind, whatever is killed. Its pages are made when first touched.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from thornback.core.config import MIB
+
+SHARE_OF_MEMORY = 0.3
+SMALLEST = 75 * MIB
+
+
+def system_memory() -> int:
+    """Bytes of memory that this process may use: the machine's, or less if its control group is limited."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in _limit_files():
+        try:
+            text = path.read_text().strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            limits.append(int(text))
+    return min(limits)
+
+
+def _limit_files() -> list[Path]:
+    root = Path("/sys/fs/cgroup")
+    files = [root / "memory.max", root / "memory" / "memory.limit_in_bytes"]
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return files
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            group = root / path.lstrip("/")
+            while group != root:
+                files.append(group / "memory.max")
+                group = group.parent
+        elif "memory" in controllers.split(","):
+            files.append(root / "memory" / path.lstrip("/") / "memory.limit_in_bytes")
+    return files
+
+
+def default_capacity() -> int:
+    """Size of the arena in bytes when the user does not say."""
+    return max(SMALLEST, int(system_memory() * SHARE_OF_MEMORY)) // mmap.PAGESIZE * mmap.PAGESIZE
+
+
+def create(capacity: int) -> int:
+    """A descriptor of a new memory file of ``capacity`` bytes."""
+    fd = os.memfd_create("thornback-objects", os.MFD_CLOEXEC)
+    os.ftruncate(fd, capacity)
+    return fd
+
+
+class Arena:
+    """The :class:`thornback.core.ports.ObjectMemory` of one process. Maps the file at first use."""
+
+    def __init__(self, fd: int, capacity: int) -> None:
+        self.fd = fd
+        self._capacity = capacity
+        self._mapped: mmap.mmap | None = None
+        self._bytes = memoryview(b"")
+
+    @property
+    def capacity(self) -> int:
+        """Size in bytes."""
+        return self._capacity
+
+    def _map(self) -> mmap.mmap:
+        if self._mapped is None:
+            self._mapped = mmap.mmap(self.fd, self._capacity)
+            self._bytes = memoryview(self._mapped)
+        return self._mapped
+
+    def write(self, offset: int, parts: Sequence[memoryview | bytes]) -> None:
+        """Copy ``parts`` one after the other to ``offset``."""
+        self._map()
+        for part in parts:
+            source = memoryview(part)
+            if source.format != "B" or source.ndim != 1:
+                source = source.cast("B")
+            end = offset + len(source)
+            self._bytes[offset:end] = source
+            offset = end
+
+    def read(self, offset: int, size: int, released: Callable[[], None]) -> memoryview:
+        """A read-only view; ``released`` is called, from any thread, when the last view derived from it is gone."""
+        import numpy as np  # costs too much for processes that only handle small values
+
+        block = np.frombuffer(self._map(), np.uint8, size, offset)
+        block.flags.writeable = False
+        weakref.finalize(block, released).atexit = False
+        return memoryview(block)  # type: ignore[arg-type]
+
+    def discard(self, offset: int, size: int) -> None:
+        """Nothing: the pages stay, as touching fresh ones costs far more than a copy."""

@@ -1,0 +1,207 @@
+"""Where the user code of a worker runs: its main thread, threads per concurrency group, or an asyncio loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from queue import SimpleQueue
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+from thornback.core.executor.execution import Outcome
+from thornback.core.ids import TaskId
+from thornback.core.ports import Execution
+from thornback.core.runtime import Waiter
+from thornback.transports.marked_output import MarkedOutput
+from thornback.transports.started_page import StartedPage
+
+if TYPE_CHECKING:
+    from thornback.transports.worker_runtime import WorkerRuntime
+
+
+class UserThreads:
+    """The :class:`thornback.core.ports.UserCode` of one worker."""
+
+    def __init__(self, page: StartedPage, slot: int, output: MarkedOutput) -> None:
+        self._page = page
+        self._slot = slot
+        self.output = output
+        self.runtime: WorkerRuntime
+        """Set before the first turn."""
+        self.ready: deque[Any] = deque()
+        """Executions for the main thread."""
+        self.arrival = Waiter()
+        """Done when :attr:`ready` has something."""
+        self._lanes: dict[str, _ThreadLane] = {}
+        self._event_loop: _EventLoopLane | None = None
+        self._threads: dict[TaskId, int] = {}
+
+    # --- The port -----------------------------------------------------------------------------------------------------
+
+    def open_lanes(self, lanes: dict[str, int], with_event_loop: bool) -> None:
+        """How many run at the same time in each concurrency group of the actor that this process became."""
+        if with_event_loop:
+            self._event_loop = _EventLoopLane(self)
+            return
+        for name, size in lanes.items():
+            if name or size > 1:
+                self._lanes[name] = _ThreadLane(self, name, size)
+
+    def start(self, execution: Execution) -> None:
+        """Run it as soon as its lane has a free thread."""
+        if self._event_loop is not None:
+            self._event_loop.start(execution)
+            return
+        if execution.is_async:
+            self._event_loop = _EventLoopLane(self)
+            self._event_loop.start(execution)
+            return
+        lane = self._lanes.get(execution.lane)
+        if lane is not None:
+            lane.start(execution)
+            return
+        self.ready.append(execution)
+        self.arrival.complete()
+
+    def interrupt(self, task_id: TaskId) -> None:
+        """Raise in the user code of the task, if it runs."""
+        ident = self._threads.get(task_id)
+        if ident is not None:
+            self.runtime.pump.interrupt(ident)
+        elif self._event_loop is not None:
+            self._event_loop.cancel(task_id)
+
+    def mark_started(self, sequence: int) -> None:
+        """Note in shared memory that the task with this sequence number starts now."""
+        self._page.mark(self._slot, sequence)
+
+    def exit(self, reason: str) -> None:
+        """End this process after the present turn."""
+        self.runtime.leave(reason)
+
+    # --- For the lanes ------------------------------------------------------------------------------------------------
+
+    def run(self, execution: Any) -> Any:
+        """Run it in the calling thread, which counts as inside the core before and after; returns the outcome."""
+        ident = get_ident()
+        pump = self.runtime.pump
+        self.output.name = execution.name
+        self._threads[execution.task_id] = ident
+        try:
+            try:
+                pump.protect(ident, False)
+                outcome = execution.run()
+            finally:
+                pump.protect(ident, True)
+        except BaseException as error:
+            outcome = _interrupted(execution, error)
+        del self._threads[execution.task_id]
+        pump.take_interrupt(ident)
+        return outcome
+
+
+def _interrupted(execution: Any, error: BaseException) -> Outcome:
+    """The outcome of an execution that was interrupted just before or after the user's code."""
+    outcome = Outcome()
+    execution._failed(error, outcome)
+    return outcome
+
+
+class _ThreadLane:
+    """Threads of one concurrency group; started when needed, up to ``size``."""
+
+    def __init__(self, owner: UserThreads, name: str, size: int) -> None:
+        self._owner = owner
+        self._name = name
+        self._size = size
+        self._queue: SimpleQueue[Any] = SimpleQueue()
+        self._threads = 0
+        self._unfinished = 0
+
+    def start(self, execution: Any) -> None:
+        self._unfinished += 1
+        self._queue.put(execution)
+        if self._threads < min(self._size, self._unfinished):
+            self._threads += 1
+            name = f"thornback-{self._name or 'actor'}-{self._threads}"
+            threading.Thread(target=self._serve, name=name, daemon=True).start()
+
+    def _serve(self) -> None:
+        owner = self._owner
+        pump = owner.runtime.pump
+        pump.protect(get_ident(), True)
+        while True:
+            execution = self._queue.get()
+            outcome = owner.run(execution)
+            with pump.lock:
+                self._unfinished -= 1
+                owner.runtime.finished(execution, outcome)
+                pump.settle()
+            del execution, outcome
+
+
+class _EventLoopLane:
+    """One thread with an asyncio loop. Coroutines run as tasks of it, plain methods in between."""
+
+    def __init__(self, owner: UserThreads) -> None:
+        self._owner = owner
+        self._incoming: deque[Any] = deque()
+        self._tasks: dict[TaskId, asyncio.Task[None]] = {}
+        self._flushing = False
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._serve, name="thornback-asyncio", daemon=True).start()
+
+    def start(self, execution: Any) -> None:
+        self._incoming.append(execution)
+        if len(self._incoming) == 1:
+            self._loop.call_soon_threadsafe(self._take)
+
+    def cancel(self, task_id: TaskId) -> None:
+        self._loop.call_soon_threadsafe(self._cancel, task_id)
+
+    def _cancel(self, task_id: TaskId) -> None:
+        task = self._tasks.get(task_id)
+        if task is not None:
+            task.cancel()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def _take(self) -> None:
+        with self._owner.runtime.pump.lock:
+            executions, self._incoming = self._incoming, deque()
+        for execution in executions:
+            if execution.is_async:
+                self._tasks[execution.task_id] = self._loop.create_task(self._run_async(execution))
+            else:
+                self._run_plain(execution)
+
+    def _run_plain(self, execution: Any) -> None:
+        pump = self._owner.runtime.pump
+        outcome = self._owner.run(execution)
+        pump.protect(get_ident(), False)
+        self._finished(execution, outcome)
+
+    async def _run_async(self, execution: Any) -> None:
+        self._owner.output.name = execution.name
+        try:
+            outcome = await execution.run_async()
+        except BaseException as error:
+            outcome = _interrupted(execution, error)
+        self._tasks.pop(execution.task_id, None)
+        self._finished(execution, outcome)
+
+    def _finished(self, execution: Any, outcome: Any) -> None:
+        runtime = self._owner.runtime
+        with runtime.pump.lock:
+            runtime.finished(execution, outcome)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        with self._owner.runtime.pump.lock:
+            self._owner.runtime.pump.settle()

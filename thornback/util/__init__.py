@@ -1,0 +1,50 @@
+"""Tools built on the public API: actor pools, queues, helpers for references."""
+
+from typing import TYPE_CHECKING, Any
+
+from thornback.util import scheduling_strategies
+
+if TYPE_CHECKING:
+    from thornback.util import queue
+    from thornback.util.actor_pool import ActorPool
+    from thornback.util.check_serialize import inspect_serializability
+    from thornback.util.helpers import as_completed, map_unordered
+    from thornback.util.named_actors import list_named_actors
+    from thornback.util.serialization import deregister_serializer, register_serializer
+
+__all__ = [
+    "ActorPool",
+    "as_completed",
+    "deregister_serializer",
+    "inspect_serializability",
+    "list_named_actors",
+    "map_unordered",
+    "queue",
+    "register_serializer",
+    "scheduling_strategies",
+]
+
+_HOMES = {
+    "ActorPool": "actor_pool",
+    "as_completed": "helpers",
+    "deregister_serializer": "serialization",
+    "inspect_serializability": "check_serialize",
+    "list_named_actors": "named_actors",
+    "map_unordered": "helpers",
+    "register_serializer": "serialization",
+}
+_MODULES = ("actor_pool", "check_serialize", "helpers", "named_actors", "queue", "serialization")
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
