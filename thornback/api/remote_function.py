@@ -184,8 +184,7 @@ def define(thing: Any, name: str) -> FunctionDefinition:
     """
     from thornback.core import serialization
 
-    function_id, blob = serialization.function_blob(thing)
-    return FunctionDefinition(function_id, name, blob)
+    return serialization.define_function(thing, name)
 
 
 def is_generator(function: Callable[..., Any]) -> bool:

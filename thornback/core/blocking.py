@@ -29,7 +29,6 @@ from thornback.core.messages import (
     FunctionDefinition,
     GetNamedActor,
     GetView,
-    KillActor,
     NodeView,
     ObjectAllocated,
     QueryState,
@@ -229,19 +228,18 @@ def wait(
 
 
 def when_ready(runtime: Runtime, object_id: ObjectId, callback: Callable[[], None]) -> None:
-    """Call ``callback`` in some turn, possibly of another thread, once the value is known."""
+    """Call ``callback`` in some turn, possibly of another thread, once the value can be read here without waiting."""
     owner = runtime.core.owner
     with runtime.turn:
         reference = owner.references.hold(object_id)
 
-        def known() -> None:
+        def local(block: Block | None) -> None:
+            if block is not None:
+                owner.objects.unused(object_id)
             owner.references.release(object_id)
             callback()
 
-        if reference.content is not None:
-            known()
-        else:
-            owner.objects.watch(reference, callback, known)
+        owner.objects.make_local(reference, local)
 
 
 # --- Tasks ----------------------------------------------------------------------------------------------------------
@@ -381,6 +379,12 @@ def close_stream(runtime: Runtime, task: TaskId) -> None:
         runtime.core.owner.streams.close(task)
 
 
+def stream_completed(runtime: Runtime, task: TaskId) -> ObjectId:
+    """An object, with one local reference, that is ready when a streaming generator has ended."""
+    with runtime.turn:
+        return runtime.core.owner.streams.completion(task)
+
+
 def cancel(runtime: Runtime, object_id: ObjectId, force: bool, recursive: bool) -> None:
     """Stop the task that makes an object."""
     with runtime.turn:
@@ -431,7 +435,7 @@ def create_actor(
 def kill_actor(runtime: Runtime, actor_id: ActorId, no_restart: bool) -> None:
     """End an actor at once."""
     with runtime.turn:
-        runtime.core.ports.transport.send(GCS, KillActor(actor_id, no_restart))
+        runtime.core.owner.actors.kill(actor_id, no_restart)
 
 
 def get_named_actor(runtime: Runtime, name: str, namespace: str) -> tuple[ActorId, bytes]:

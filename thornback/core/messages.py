@@ -128,6 +128,8 @@ class FunctionDefinition(Record, frozen=True):
     function_id: bytes
     name: str
     blob: bytes
+    contained: tuple[ObjectId, ...] = ()
+    """References that the function has captured."""
 
 
 class TaskCall(Record, frozen=True):
@@ -835,6 +837,6 @@ def decode(data: bytes | memoryview) -> list[Message]:
     """
     global _decoder
     if _decoder is None:
-        _decoder = msgspec.msgpack.Decoder(list[reduce(or_, MESSAGES)])  # type: ignore[misc,arg-type]
+        _decoder = msgspec.msgpack.Decoder(list[reduce(or_, MESSAGES)])  # type: ignore[misc]
     messages: list[Message] = _decoder.decode(data)
     return messages

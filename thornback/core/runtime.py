@@ -54,6 +54,10 @@ class Runtime(ABC):
     """``with runtime.turn:`` makes the body a turn of the core. May be nested. The world calls ``core.end_turn()``
     afterwards: at once when ``core.urgent`` is true, else soon (at the latest when a user thread blocks)."""
 
+    drop: Callable[[bytes], None]
+    """Takes the ids of references (and of generators) that were collected, from any thread, at any point. One object
+    for the life of the process."""
+
     is_simulated: bool = False
 
     @abstractmethod

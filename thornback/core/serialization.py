@@ -6,7 +6,6 @@ knows what a value contains without looking into it.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import pickle
 import traceback
@@ -14,10 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from thornback.core.errors import DeserializationError, SerializationError, TaskError, ThornbackError
 from thornback.core.ids import ObjectId
-from thornback.core.messages import Value
+from thornback.core.messages import FunctionDefinition, Value
 
 PLAIN_TYPES = frozenset({int, float, bool, str, bytes, type(None)})
 """Types that plain pickle handles and that hold nothing else."""
@@ -32,6 +32,10 @@ _noted: ContextVar[list[ObjectId] | None] = ContextVar("thornback_noted_referenc
 covering: ContextVar[ObjectId | list[ObjectId] | None] = ContextVar("thornback_covering", default=None)
 """What keeps references alive that are met while a value is unpickled: the object that contains them; or, while a
 task's arguments are unpickled, the task's caller (a list, to which those references are added); or nothing (None)."""
+
+
+_loaded_functions: WeakKeyDictionary[Any, FunctionDefinition] = WeakKeyDictionary()
+"""Functions that came from elsewhere: pickled again, they would get another id."""
 
 
 class Argument:
@@ -152,24 +156,31 @@ def error_value(error: BaseException) -> Value:
         return dumps(plain).to_value(is_error=True)
 
 
-def function_blob(function: Any) -> tuple[bytes, bytes]:
-    """A function or class as ``(content hash of 16 bytes, pickle)``.
+def define_function(function: Any, name: str) -> FunctionDefinition:
+    """A function or class, pickled, under its content hash.
 
     Raises:
         SerializationError: something that it refers to cannot be pickled.
     """
+    import hashlib
+
+    known = _loaded_functions.get(function)
+    if known is not None:
+        return known
     serialized = _dumps_any(function)
-    if serialized.buffers:
-        blob = pickle.dumps((serialized.data, [bytes(buffer) for buffer in serialized.buffers]), 5)
-    else:
-        blob = pickle.dumps((serialized.data, []), 5)
-    return hashlib.blake2b(blob, digest_size=16).digest(), blob
+    blob = pickle.dumps((serialized.data, [bytes(buffer) for buffer in serialized.buffers]), 5)
+    return FunctionDefinition(hashlib.blake2b(blob, digest_size=16).digest(), name, blob, serialized.contained)
 
 
-def load_function(blob: bytes) -> Any:
-    """The inverse of :func:`function_blob`."""
-    data, buffers = pickle.loads(blob)
-    return loads(data, buffers)
+def load_function(definition: FunctionDefinition) -> Any:
+    """The inverse of :func:`define_function`; the result is known by the same id when it is pickled again."""
+    data, buffers = pickle.loads(definition.blob)
+    function = loads(data, buffers)
+    try:
+        _loaded_functions[function] = definition
+    except TypeError:
+        pass
+    return function
 
 
 # --- Finding the culprit --------------------------------------------------------------------------------------------

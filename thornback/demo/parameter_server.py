@@ -3,7 +3,7 @@
 Usage: python parameter_server.py DIGITS.CSV[.GZ] [ACCURACY]
 
 The file holds the UCI handwritten digits, one per line: 64 pixels (0 to 16), then the digit. A softmax classifier
-trains on three quarters of them until it names at least ACCURACY (default 0.94) of the others. The last line of output
+trains on three quarters of them until it names at least ACCURACY (default 0.95) of the others. The last line of output
 is the result as JSON.
 """
 
@@ -17,8 +17,8 @@ import thornback as ray
 
 WORKERS = 4
 BATCH = 64
-RATE = 0.5
-EVALUATE_EVERY = 50
+RATE = 0.1
+EVALUATE_EVERY = 100
 MOST_UPDATES = 20_000
 
 
@@ -70,7 +70,7 @@ def load(path: str) -> tuple[np.ndarray, np.ndarray]:
 
 def main() -> None:
     """Train until the model is good enough, and print how good it is."""
-    target = float(sys.argv[2]) if len(sys.argv) > 2 else 0.94
+    target = float(sys.argv[2]) if len(sys.argv) > 2 else 0.95
     images, digits = load(sys.argv[1])
     split = len(images) * 3 // 4
     ray.init()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from thornback.core.blocking import Fetch
 from thornback.core.config import SECOND, Config
 from thornback.core.context import TaskContext, current
+from thornback.core.errors import ActorExit
 from thornback.core.executor.execution import CALL, CREATION, TASK, Execution, Outcome
 from thornback.core.ids import GCS, Address, LeaseId, ObjectId, TaskId, owner_of
 from thornback.core.messages import (
@@ -24,6 +26,7 @@ from thornback.core.messages import (
     CreateActor,
     Dependency,
     EndWorker,
+    FunctionDefinition,
     LeaseBlocked,
     LeaseUnblocked,
     PushActorTasks,
@@ -49,6 +52,18 @@ from thornback.core.serialization import load_function
 EVENTS_PERIOD = 1 * SECOND
 EVENTS_BATCH = 1000
 DEFAULT_ASYNC_CONCURRENCY = 1000
+
+
+def _terminate() -> None:
+    raise ActorExit
+
+
+BUILT_IN: dict[str, Callable[[Any], Callable[..., Any]]] = {
+    "__ray_ready__": lambda _actor: lambda: True,
+    "__ray_terminate__": lambda _actor: _terminate,
+    "__ray_call__": lambda actor: lambda function, *args, **kwargs: function(actor, *args, **kwargs),
+}
+"""Methods that every actor has, under the names that Ray's users know."""
 
 
 @dataclass(slots=True)
@@ -84,7 +99,7 @@ class Executor:
         self.lanes: dict[str, Lane] = {"": Lane(1)}
         self.running: dict[TaskId, Execution] = {}
         self._templates: dict[bytes, TaskTemplate] = {}
-        self._blobs: dict[bytes, bytes] = {}
+        self._definitions: dict[bytes, FunctionDefinition] = {}
         self._functions: dict[bytes, Any] = {}
         self._calls: dict[bytes, int] = {}
         self._replies: dict[tuple[Address, bytes], list[TaskReply]] = {}
@@ -102,7 +117,7 @@ class Executor:
     def on_push_tasks(self, sender: Address, message: PushTasks) -> None:
         """An owner that has leased this worker sends work."""
         for definition in message.definitions:
-            self._blobs[definition.function_id] = definition.blob
+            self._definitions[definition.function_id] = definition
         for template in message.templates:
             self._templates[template.key] = template
         self._lease = (sender, message.lease_id)
@@ -129,11 +144,12 @@ class Executor:
     def function_for(self, execution: Execution) -> Any:
         """The function or bound method to call; unpickled at its first use."""
         if execution.kind == CALL:
-            return getattr(self.instance, execution.template.method)
+            method = execution.template.method
+            return BUILT_IN[method](self.instance) if method in BUILT_IN else getattr(self.instance, method)
         function_id = execution.template.function_id
         function = self._functions.get(function_id)
         if function is None:
-            function = self._functions[function_id] = load_function(self._blobs[function_id])
+            function = self._functions[function_id] = load_function(self._definitions[function_id])
         return function
 
     def on_steal_tasks(self, sender: Address, message: StealTasks) -> None:
@@ -168,7 +184,7 @@ class Executor:
         self.lanes = {name: Lane(limit) for name, limit in limits.items()}
         self.user_code.open_lanes(limits, spec.is_async)
         definition = spec.definition
-        self._blobs[definition.function_id] = definition.blob
+        self._definitions[definition.function_id] = definition
         template = TaskTemplate(
             b"",
             definition.function_id,

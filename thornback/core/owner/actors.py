@@ -17,6 +17,7 @@ from thornback.core.messages import (
     ActorSpec,
     ActorTasksRefused,
     ActorUpdate,
+    KillActor,
     PushActorTasks,
     RegisterActor,
     SubscribeActor,
@@ -99,7 +100,7 @@ class Actors:
         handle = references.new_owned(return_id(spec.actor_id, 0))
         handle.released = False
         self.clients[spec.actor_id] = ActorClient(spec.actor_id)
-        for object_id in (*spec.arguments.contained, *dependencies):
+        for object_id in (*spec.definition.contained, *spec.arguments.contained, *dependencies):
             references.hold(object_id)
         creation.unresolved = 1
         for object_id in dict.fromkeys(dependencies):
@@ -138,7 +139,8 @@ class Actors:
     def _release_creation(self, actor_id: ActorId) -> None:
         creation = self.creations.pop(actor_id, None)
         if creation is not None:
-            for object_id in (*creation.spec.arguments.contained, *creation.dependencies):
+            spec = creation.spec
+            for object_id in (*spec.definition.contained, *spec.arguments.contained, *creation.dependencies):
                 self.owner.references.release(object_id)
 
     def handle_released(self, actor_id: ActorId) -> None:
@@ -261,6 +263,14 @@ class Actors:
         client.queue = deque(known[place] for place in sorted(known))
 
     # --- The actor's life
+
+    def kill(self, actor_id: ActorId, no_restart: bool) -> None:
+        """End an actor; without restart, it is dead for this process from now on."""
+        self.transport.send(GCS, KillActor(actor_id, no_restart))
+        client = self.clients.get(actor_id)
+        if no_restart and client is not None and client.state != DEAD:
+            reason = "it was killed with kill()"
+            self._apply(client, ActorUpdate(actor_id, DEAD, client.incarnation, b"", reason))
 
     def on_actor_update(self, sender: Address, message: ActorUpdate) -> None:
         """The GCS says where the actor is."""

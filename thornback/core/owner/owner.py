@@ -51,7 +51,8 @@ class Owner:
 
     Attributes:
         parts: the components of this process that take messages, besides the owner itself.
-        dropped: ids of references that were collected, appended from any thread, settled in :meth:`end_turn`.
+        dropped: ids of references, and of generators (their task ids), that were collected; appended from any thread,
+            settled in :meth:`end_turn`.
     """
 
     def __init__(self, worker_id: WorkerId, ports: Ports, memory: ObjectMemory, config: Config, job_id: JobId) -> None:
@@ -93,8 +94,11 @@ class Owner:
         """Settle references and views that were collected, in the order of their ids."""
         dropped = self.dropped
         while dropped:
-            for object_id in sorted(dropped.popleft() for _ in range(len(dropped))):
-                self.references.drop_local(object_id)
+            for identifier in sorted(dropped.popleft() for _ in range(len(dropped))):
+                if len(identifier) == TASK_ID_SIZE:
+                    self.streams.close(identifier)
+                else:
+                    self.references.drop_local(identifier)
         self.objects.end_turn()
 
     def _released(self, reference: Reference) -> None:

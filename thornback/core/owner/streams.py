@@ -8,9 +8,13 @@ from thornback.core.ids import Address, ObjectId, TaskId, return_id
 from thornback.core.messages import DYNAMIC, Stored, StreamConsumed, StreamItem, Value
 from thornback.core.owner.tasks import PUSHED, Task
 from thornback.core.runtime import Waiter
+from thornback.core.serialization import dumps
 
 if TYPE_CHECKING:
     from thornback.core.owner.owner import Owner
+
+
+NONE = dumps(None).to_value()
 
 
 class Stream:
@@ -98,6 +102,9 @@ class Streams:
             stream.arrived[index] = None
             stream.total = index + 1
             self.owner.objects.set_content(reference, error)
+        completion = self.owner.references.table.get(return_id(task.task_id, 0))
+        if completion is not None and completion.content is None:
+            self.owner.objects.set_content(completion, error or NONE)
         self._wake(stream, None)
         if stream.closed:
             del self.table[task.task_id]
@@ -145,6 +152,22 @@ class Streams:
             self.owner.ports.transport.send(stream.task.worker, StreamConsumed(task_id, -1))
         if stream.total is not None:
             del self.table[task_id]
+
+    def completion(self, task_id: TaskId) -> ObjectId:
+        """An object, with one local reference, that is ready (its value is None) when the generator has ended."""
+        object_id = return_id(task_id, 0)
+        references = self.owner.references
+        reference = references.table.get(object_id)
+        if reference is None:
+            reference = references.new_owned(object_id)
+            stream = self.table.get(task_id)
+            if stream is None or stream.total is not None:
+                self.owner.objects.set_content(reference, NONE)
+            else:
+                stream.task.live_returns += 1
+        else:
+            reference.local += 1
+        return object_id
 
     def is_finished(self, task_id: TaskId) -> bool:
         """Whether no further item will come."""

@@ -125,6 +125,8 @@ class Tasks:
         owner = self.owner
         if definition is not None and definition.function_id not in self.definitions:
             self.definitions[definition.function_id] = definition
+            for object_id in definition.contained:
+                self.references.hold(object_id)
         owner.counter += 1
         task = Task(task_id(owner.worker_id, owner.counter), template, arguments, dependencies, parent, actor_id)
         self.table[task.task_id] = task
