@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -58,10 +59,15 @@ class Program:
     def expect(self, pattern: str) -> None:
         """Read output until a line matches."""
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.seen.append(line)
-            if re.search(pattern, line):
-                return
+        watchdog = threading.Timer(LIMIT, self.process.kill)
+        watchdog.start()
+        try:
+            for line in self.process.stdout:
+                self.seen.append(line)
+                if re.search(pattern, line):
+                    return
+        finally:
+            watchdog.cancel()
         raise AssertionError(f"no line matches {pattern!r}:\n{''.join(self.seen)}")
 
     def finish(self) -> tuple[int, str]:
@@ -127,7 +133,13 @@ def run() -> Iterator[Callable[[str], Program]]:
     shutil.rmtree(directory)
 
 
-STAY = "\nfirst, second = stay.remote(), stay.remote()\ntry:\n    ray.get(first)\nfinally:\n    print('over', flush=True)\n"
+STAY = """
+first, second = stay.remote(), stay.remote()
+try:
+    ray.get(first)
+finally:
+    print("over", flush=True)
+"""
 
 
 @pytest.mark.parametrize("ending", ["ray.shutdown()", "", "raise SystemExit(3)", "raise RuntimeError('mine')"])

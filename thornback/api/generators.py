@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from thornback.api import current
+from thornback.api import coroutines, current
 from thornback.api.lazy import blocking
 from thornback.api.object_ref import ObjectRef, note_pickled, rebuild_ref
+from thornback.core import runtime as core_runtime
 from thornback.core import serialization
 from thornback.core.errors import GetTimeoutError
 from thornback.core.ids import ObjectId, TaskId
@@ -184,3 +185,4 @@ def wrap_dynamic(object_ids: Sequence[ObjectId]) -> DynamicObjectRefGenerator[An
 
 
 serialization.make_dynamic_generator = wrap_dynamic
+core_runtime.wait_in_coroutine = coroutines.completed

@@ -75,6 +75,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Finished tasks that the GCS keeps for ``timeline``."""
     dead_actors: int = 10_000
     """Dead actors that the GCS remembers."""
+    reserve_timeout: int = 5 * SECOND
+    """How long the GCS waits for nodes to set bundles of a placement group aside before it starts anew."""
+    group_retry: int = 1 * SECOND
+    """Time after which a placement group that found no room is tried again, when nothing else has happened."""
+    removed_groups: int = 1000
+    """Removed placement groups that the GCS and the raylets remember."""
     generator_backpressure: int = -1
     """Default limit of unconsumed items of a streaming generator; -1 is none."""
 

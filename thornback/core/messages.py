@@ -91,6 +91,10 @@ class Strategy(Record, frozen=True):
     """Placement group; empty for none."""
     bundle: int = -1
     """Bundle index in the group; -1 for any."""
+    capture: bool = False
+    """What the task submits runs in the group too, unless it says otherwise."""
+    explicit: bool = False
+    """The user asked for just this: no group is inherited."""
 
 
 class TaskTemplate(Record, frozen=True):
@@ -158,6 +162,8 @@ class PushTasks(Message, frozen=True, tag=1):
     templates: tuple[TaskTemplate, ...]
     """Templates that this worker has not seen."""
     tasks: tuple[TaskCall, ...]
+    gpu_ids: tuple[int, ...] = ()
+    """Of the lease."""
 
 
 class TaskReply(Record, frozen=True):
@@ -327,6 +333,8 @@ class LeaseLost(Message, frozen=True, tag=27):
     """Highest sequence number that it has started, if known; what is above it has never begun."""
     reason: str
     out_of_memory: bool = False
+    group_removed: bool = False
+    """It ran in a placement group that was removed."""
 
 
 class ReleaseCpu(Message, frozen=True, tag=28):
@@ -748,6 +756,122 @@ class CopyChanged(Message, frozen=True, tag=96):
 
     object_id: ObjectId
     present: bool
+
+
+# --- Placement groups -----------------------------------------------------------------------------------------------
+
+
+class GroupSpec(Record, frozen=True):
+    """What a placement group promises. Its id is a TaskId of the process that made it."""
+
+    group_id: TaskId
+    name: str
+    """Empty for a group without name."""
+    namespace: str
+    strategy: str
+    """PACK, SPREAD, STRICT_PACK or STRICT_SPREAD."""
+    bundles: tuple[ResourceMap, ...]
+    selectors: tuple[tuple[tuple[str, str, tuple[str, ...]], ...], ...]
+    """Labels that the node of each bundle must have; empty, or one per bundle."""
+    detached: bool
+    job_id: JobId
+    actor_id: ActorId = b""
+    """The actor that made it and with which it ends; empty: it ends with the job."""
+    fail_infeasible: bool = False
+    """Remove it instead of waiting when the cluster could never hold it."""
+
+
+class CreateGroup(Message, frozen=True, tag=130):
+    """Anyone to GCS: make this placement group; answered with GroupUpdate, now and whenever its state changes."""
+
+    spec: GroupSpec
+
+
+class RemoveGroup(Message, frozen=True, tag=131):
+    """Anyone to GCS: end the group and what runs in it."""
+
+    group_id: TaskId
+
+
+class SubscribeGroup(Message, frozen=True, tag=132):
+    """Anyone to GCS: tell me where the group's bundles are, now and when that changes."""
+
+    group_id: TaskId
+
+
+class GroupUpdate(Message, frozen=True, tag=133):
+    """GCS to those who asked."""
+
+    group_id: TaskId
+    version: int
+    """Grows with each change."""
+    state: str
+    """PENDING, CREATED, RESCHEDULING or REMOVED."""
+    bundles: tuple[ResourceMap, ...]
+    nodes: tuple[NodeId, ...]
+    """Where each bundle is; empty for one that has no place."""
+    reason: str = ""
+
+
+class FindGroup(Message, frozen=True, tag=134):
+    """Anyone to GCS: which live group has this name? Answered with GroupFound."""
+
+    request: int
+    name: str
+    namespace: str
+
+
+class GroupFound(Message, frozen=True, tag=135):
+    """GCS to asker."""
+
+    request: int
+    group_id: TaskId
+    """Empty if there is none."""
+    bundles: tuple[ResourceMap, ...]
+    names: tuple[str, ...] = ()
+    """Groups that there are, for the error message."""
+
+
+class ReserveBundles(Message, frozen=True, tag=136):
+    """GCS to raylet: set these bundles aside, all or none; answered with BundlesReserved."""
+
+    group_id: TaskId
+    attempt: int
+    """Grows with each attempt at any group."""
+    bundles: tuple[tuple[int, ResourceMap], ...]
+    """(index, resources)"""
+    committed: bool = False
+    """The whole attempt is on this node: the reservation stands at once."""
+
+
+class BundlesReserved(Message, frozen=True, tag=137):
+    """Raylet to GCS."""
+
+    group_id: TaskId
+    attempt: int
+    granted: bool
+
+
+class CommitBundles(Message, frozen=True, tag=138):
+    """GCS to raylet: the group is complete; tasks may use its bundles."""
+
+    group_id: TaskId
+    nodes: tuple[NodeId, ...]
+    """Of all bundles, by index."""
+
+
+class ReleaseBundles(Message, frozen=True, tag=139):
+    """GCS to raylet: give the resources of these bundles back to the node and end what runs in them."""
+
+    group_id: TaskId
+    attempt: int
+    """Only bundles of this attempt; -1: all, for good."""
+
+
+class BundlesHeld(Message, frozen=True, tag=140):
+    """Raylet to a GCS that has come back: these bundles are set aside here."""
+
+    groups: tuple[tuple[TaskId, tuple[int, ...]], ...]
 
 
 # --- Questions and reports ------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ class NodeCore:
         name: for people.
         store: the GCS's tables; None on a node that is not the head.
         resources: integer units, see :mod:`thornback.core.resources`.
+        gcs_ports: of the GCS, whose messages must come from the address :data:`GCS`; None: those of the raylet.
     """
 
     def __init__(
@@ -37,13 +38,14 @@ class NodeCore:
         resources: Mapping[str, int],
         labels: Mapping[str, str],
         endpoint: str = "",
+        gcs_ports: Ports | None = None,
     ) -> None:
         self.node_id = node_id
         self.name = name
         self.ports = ports
         is_head = store is not None
         self.raylet = Raylet(node_id, name, ports, processes, memory, config, resources, labels, endpoint, is_head)
-        self.gcs = None if store is None else GlobalControlStore(ports, store, config)
+        self.gcs = None if store is None else GlobalControlStore(gcs_ports or ports, store, config)
         self._handlers = {node_id: handlers_of(self.raylet, *self.raylet.parts)}
         if self.gcs is not None:
             self._handlers[GCS] = handlers_of(self.gcs, *self.gcs.parts)

@@ -8,7 +8,7 @@ core.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,10 @@ class Waiter:
         self.result = result
         if self.on_done is not None:
             self.on_done()
+
+
+wait_in_coroutine: Callable[[Waiter], Awaitable[None]]
+"""Waits for the core on the running event loop; set by :mod:`thornback.api.coroutines`."""
 
 
 class Runtime(ABC):

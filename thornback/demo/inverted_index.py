@@ -18,7 +18,7 @@ import thornback as ray
 
 WORD = re.compile(r"[^\W\d]\w{2,}")
 FILES_PER_TASK = 16
-PARTS_PER_MERGE = 4
+PARTS_PER_MERGE = 8
 SKIPPED = ("__pycache__", "site-packages", "dist-packages")
 
 

@@ -67,6 +67,7 @@ class NodeProcess:
     def _make_core(self, options: NodeOptions) -> NodeCore:
         random = SystemRandom()
         ports = Ports(self._loop, random, LinkTransport(self._links, self._node_id), NoTrace())
+        gcs_ports = ports._replace(transport=LinkTransport(self._links, GCS))
         return NodeCore(
             self._node_id,
             options.name,
@@ -77,6 +78,7 @@ class NodeProcess:
             self._config,
             options.resources,
             options.labels,
+            gcs_ports=gcs_ports,
         )
 
     # --- Running ------------------------------------------------------------------------------------------------------

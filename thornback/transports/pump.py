@@ -9,6 +9,7 @@ A background thread, the *ticker*, covers the times when user threads are busy e
 ======== ==================================================== ==========================================
 ticking  looks every few milliseconds whether it is needed    user threads are active
 pumping  pumps like any other, until a user thread wants to   no user thread has pumped for a tick
+         or makes many turns
 asleep   waits for :meth:`Pump._rouse`                        some user thread has been pumping for long
 ======== ==================================================== ==========================================
 
@@ -34,6 +35,7 @@ from thornback.transports.loop import FOREVER, EventLoop
 TICK = 0.005
 _TICKS_BEFORE_SLEEP = 10
 _TURNS_BEFORE_POLL = 64
+_FEW_TURNS = 16
 _TICKING, _PUMPING, _ASLEEP = "ticking", "pumping", "asleep"
 
 
@@ -216,8 +218,8 @@ class Pump:
         finally:
             self._leave_pump()
 
-    def _round(self, deadline: int) -> None:
-        """One wait for events, and their handling."""
+    def _round(self, deadline: int) -> int:
+        """One wait for events, and their handling. Returns the turns that were made during the wait."""
         loop = self._loop
         self._turns = 0
         self._poll_until = until = 0 if loop.soon else min(deadline, loop.next_deadline())
@@ -228,8 +230,10 @@ class Pump:
         finally:
             self.lock.acquire()
             self._poll_until = 0
+        turns = self._turns
         loop.dispatch(events)
         self.settle()
+        return turns
 
     def _leave_pump(self) -> None:
         self._pumper = 0
@@ -341,12 +345,12 @@ class Pump:
         self._loop.kick()
 
     def _rouse(self) -> None:
-        """Bring the ticker back to ticking."""
+        """There is something to settle: make the ticker see to it."""
         if self._ticker_state is _ASLEEP:
             self._ticker_state = _TICKING
             self._bell.wake()
         elif self._ticker_state is _PUMPING:
-            self._take_over_from_ticker()
+            self._loop.kick()
 
     def _take_over_from_ticker(self) -> None:
         if not self._wanted_by_user:
@@ -376,7 +380,8 @@ class Pump:
         self._ticker_state = _PUMPING
         try:
             while not self._wanted_by_user and not self._stopped:
-                self._round(FOREVER)
+                if self._round(FOREVER) > _FEW_TURNS:
+                    return  # user threads are busy: waking up for each of their turns would slow them down
         finally:
             self._ticker_state = _TICKING
             self._wanted_by_user = False

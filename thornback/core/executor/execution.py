@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from thornback.core import blocking, errors, serialization
+from thornback.core import blocking, errors, runtime, serialization
 from thornback.core.context import TaskContext, current
 from thornback.core.ids import Address, ObjectId, TaskId, return_id, short
 from thornback.core.messages import DYNAMIC, STREAMING, Content, Dependency, TaskCall, TaskTemplate, Value
@@ -167,10 +167,10 @@ class Execution:
     def _load(self, dependency: Dependency) -> Any:
         if isinstance(dependency.content, Value):
             return loads_value(dependency.content)
-        runtime = self.executor.runtime
+        host = self.executor.runtime
         fetch = self.executor.fetch_argument(dependency)
-        blocking.wait_for(runtime, fetch.waiter)
-        with runtime.turn:
+        blocking.wait_for(host, fetch.waiter)
+        with host.turn:
             content = fetch.contents()[dependency.object_id]
             fetch.release()
         if isinstance(content, Value):
@@ -221,7 +221,7 @@ class Execution:
             outcome.items += 1
             waiter = self.executor.room_for(self, outcome.items)
             if not waiter.done:
-                await _awaited(waiter)
+                await runtime.wait_in_coroutine(waiter)
             if waiter.result is False:
                 await items.aclose()
                 break
@@ -246,15 +246,15 @@ class Execution:
 
     def _store(self, value: Any, index: int) -> Content:
         serialized = dumps(value)
-        runtime = self.executor.runtime
+        host = self.executor.runtime
         if serialized.contained:
-            with runtime.turn:
+            with host.turn:
                 for object_id in serialized.contained:
                     self.executor.owner.references.hold(object_id)
                     self.handed.append(object_id)
         if serialized.size <= self.executor.owner.config.inline_limit:
             return serialized.to_value()
-        return blocking.store(runtime, return_id(self.task_id, index), serialized)
+        return blocking.store(host, return_id(self.task_id, index), serialized)
 
     # --- Failures
 
@@ -301,25 +301,6 @@ def _user_part(error: BaseException) -> Any:
     while trace is not None and trace.tb_frame.f_globals.get("__name__") == __name__ and trace.tb_next is not None:
         trace = trace.tb_next
     return trace
-
-
-async def _awaited(waiter: Any) -> None:
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = loop.create_future()
-
-    def wake() -> None:
-        if not future.done():
-            future.set_result(None)
-
-    def done() -> None:
-        loop.call_soon_threadsafe(wake)
-
-    waiter.on_done = done
-    if waiter.done:
-        done()
-    await future
 
 
 def _nothing() -> None:
