@@ -7,7 +7,9 @@ Every function here runs outside of any turn, enters the core with ``with runtim
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any
 
 import msgspec
@@ -64,8 +66,22 @@ def wait_for(runtime: Runtime, waiter: Waiter, timeout: float | None = None) -> 
 # --- Objects --------------------------------------------------------------------------------------------------------
 
 
+def call_site() -> str:
+    """The innermost line outside of this package that led here, as ``file:line function``."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("thornback."):
+        frame = frame.f_back
+    if frame is None:
+        return ""
+    code = frame.f_code
+    return f"{code.co_filename}:{frame.f_lineno} {code.co_name}"
+
+
 def put(runtime: Runtime, value: Any, owner_pin: bool = False) -> ObjectId:
     """Make an object of a value; the id carries one local reference.
+
+    Args:
+        owner_pin: keep it in memory: it is never spilled.
 
     Raises:
         SerializationError: the value cannot be pickled.
@@ -76,31 +92,43 @@ def put(runtime: Runtime, value: Any, owner_pin: bool = False) -> ObjectId:
     with runtime.turn:
         reference = owner.new_object()
     try:
-        content = store(runtime, reference.object_id, serialized)
+        reference.origin = call_site()
+        content = store(runtime, reference.object_id, serialized, reference.origin, owner_pin)
     except BaseException:
         owner.dropped.append(reference.object_id)
         raise
     with runtime.turn:
         owner.put(reference, content)
-        if owner_pin:
-            owner.references.hold(reference.object_id)
     return reference.object_id
 
 
-def store(runtime: Runtime, object_id: ObjectId, value: Serialized) -> Content:
-    """Bring a value to where it belongs by its size: inline, or sealed into the node's shared memory."""
+def store(
+    runtime: Runtime, object_id: ObjectId, value: Serialized, origin: str = "", pinned: bool = False
+) -> Content:
+    """Bring a value to where it belongs by its size: inline, or sealed into the node's shared memory.
+
+    Args:
+        origin: where the value comes from, for people.
+        pinned: never spill it.
+    """
     owner = runtime.core.owner
     if value.size <= owner.config.inline_limit:
         return value.to_value()
     size, parts = layout.parts_of(value)
     with runtime.turn:
-        waiter = owner.objects.allocate(object_id, size)
-    wait_for(runtime, waiter)
-    answer: ObjectAllocated = waiter.result
-    if answer.offset == -1:
-        raise errors.ObjectStoreFullError(answer.reason)
+        waiter = owner.objects.allocate(object_id, size, origin, pinned)
+    try:
+        wait_for(runtime, waiter)
+        answer: ObjectAllocated = waiter.result
+        if answer.offset == -1:
+            raise errors.ObjectStoreFullError(answer.reason)
+        if answer.offset >= 0:
+            owner.objects.memory.write(answer.offset, parts)
+    except BaseException:
+        with runtime.turn:
+            owner.objects.abort(object_id)
+        raise
     if answer.offset >= 0:
-        owner.objects.memory.write(answer.offset, parts)
         with runtime.turn:
             owner.objects.seal(object_id)
     return Stored(size, (owner.node_id,), value.contained)
@@ -149,7 +177,7 @@ class Fetch:
         found: dict[ObjectId, Value | memoryview] = {}
         for object_id, block in self.blocks.items():
             if block is not None:
-                found[object_id] = owner.objects.read(object_id, block)
+                found[object_id] = block.failure or owner.objects.read(object_id, block)
             else:
                 content = owner.references.table[object_id].content
                 assert isinstance(content, Value)

@@ -674,6 +674,10 @@ class AllocateObject(Message, frozen=True, tag=86):
 
     object_id: ObjectId
     size: int
+    origin: str = ""
+    """Where it comes from (the line that put it, or the task that returns it), for people."""
+    pinned: bool = False
+    """Never spill it."""
 
 
 class ObjectAllocated(Message, frozen=True, tag=87):
@@ -718,6 +722,8 @@ class PinFailed(Message, frozen=True, tag=91):
     object_id: ObjectId
     nodes: tuple[NodeId, ...]
     reason: str
+    full: bool = False
+    """It exists, but this node had no room for it in time."""
 
 
 class UnpinObject(Message, frozen=True, tag=92):
@@ -752,7 +758,7 @@ class ObjectChunk(Message, frozen=True, tag=95):
 
 
 class CopyChanged(Message, frozen=True, tag=96):
-    """Raylet to owner: this node has (or no longer has) a copy."""
+    """Raylet (or a worker, of its node) to owner: this node has (or no longer has) a copy."""
 
     object_id: ObjectId
     present: bool
@@ -841,7 +847,7 @@ class ReserveBundles(Message, frozen=True, tag=136):
     bundles: tuple[tuple[int, ResourceMap], ...]
     """(index, resources)"""
     committed: bool = False
-    """The whole attempt is on this node: the reservation stands at once."""
+    """The whole group is on this node: the reservation stands at once."""
 
 
 class BundlesReserved(Message, frozen=True, tag=137):
@@ -872,6 +878,31 @@ class BundlesHeld(Message, frozen=True, tag=140):
     """Raylet to a GCS that has come back: these bundles are set aside here."""
 
     groups: tuple[tuple[TaskId, tuple[int, ...]], ...]
+
+
+class AbortObject(Message, frozen=True, tag=160):
+    """Process to its raylet: I will not write what I have allocated."""
+
+    object_id: ObjectId
+
+
+class HandoverTaken(Message, frozen=True, tag=161):
+    """Borrower to owner: the registration that ``giver`` made for me has reached me, with the reference."""
+
+    object_id: ObjectId
+    giver: WorkerId
+
+
+class ReviewHandovers(Message, frozen=True, tag=162):
+    """Owner to borrower: ``giver`` has ended; what it registered for you and has not reached you is void."""
+
+    giver: WorkerId
+
+
+class HandoversReviewed(Message, frozen=True, tag=163):
+    """Borrower to owner: I take nothing more from ``giver``; every HandoverTaken was sent before this."""
+
+    giver: WorkerId
 
 
 # --- Questions and reports ------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from thornback.transports.wire import HEADER, Join, Welcome, decode_welcome, ope
 
 AUTO = "auto"
 _JOIN_TIMEOUT = 30.0
+_PID_FILE = "node.pid"
 _BOOT = """import sys
 sys.path.insert(0, sys.argv.pop(1))
 from thornback.transports.node_main import main
@@ -196,6 +197,7 @@ def _start_node(
         os.close(lock)
         if node_life is not None:
             node_life.close()
+    (directory / _PID_FILE).write_text(str(process.pid))
     return directory, process, life
 
 
@@ -247,8 +249,7 @@ def stop_standalone(directory: Path) -> None:
     Raises:
         ConnectionError: it does not run.
     """
-    pid = node_pid(directory)
-    os.kill(pid, signal.SIGTERM)
+    os.kill(node_pid(directory), signal.SIGTERM)
 
 
 def node_pid(directory: Path) -> int:
@@ -257,9 +258,6 @@ def node_pid(directory: Path) -> int:
     Raises:
         ConnectionError: it does not run.
     """
-    import struct
-
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.connect(socket_path(directory, b"gcs"))
-        pid, _uid, _gid = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return int(pid)
+    if not session.is_live(directory):
+        raise ConnectionError(f"there is no running thornback session in {directory}")
+    return int((directory / _PID_FILE).read_text())

@@ -9,7 +9,6 @@ from queue import SimpleQueue
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from thornback.core.executor.execution import Outcome
 from thornback.core.ids import TaskId
 from thornback.core.ports import Execution
 from thornback.core.runtime import Waiter
@@ -95,17 +94,10 @@ class UserThreads:
             finally:
                 pump.protect(ident, True)
         except BaseException as error:
-            outcome = _interrupted(execution, error)
+            outcome = execution.interrupted(error)
         del self._threads[execution.task_id]
         pump.take_interrupt(ident)
         return outcome
-
-
-def _interrupted(execution: Any, error: BaseException) -> Outcome:
-    """The outcome of an execution that was interrupted just before or after the user's code."""
-    outcome = Outcome()
-    execution._failed(error, outcome)
-    return outcome
 
 
 class _ThreadLane:
@@ -189,7 +181,7 @@ class _EventLoopLane:
         try:
             outcome = await execution.run_async()
         except BaseException as error:
-            outcome = _interrupted(execution, error)
+            outcome = execution.interrupted(error)
         self._tasks.pop(execution.task_id, None)
         self._finished(execution, outcome)
 

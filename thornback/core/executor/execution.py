@@ -141,6 +141,12 @@ class Execution:
         outcome.run_time = self.executor.clock.now() - outcome.run_time
         return outcome
 
+    def interrupted(self, error: BaseException) -> Outcome:
+        """The outcome of a run that was stopped before, or just outside of, :meth:`run`."""
+        outcome = Outcome()
+        self._failed(error, outcome)
+        return outcome
+
     def _begin(self) -> Outcome:
         outcome = Outcome()
         outcome.run_time = self.executor.clock.now()

@@ -10,7 +10,7 @@ from typing import Any
 from thornback.core.blocking import Fetch
 from thornback.core.config import SECOND, Config
 from thornback.core.context import TaskContext, current
-from thornback.core.errors import ActorExit
+from thornback.core.errors import ActorExit, TaskCancelledError
 from thornback.core.executor.execution import CALL, CREATION, TASK, Execution, Outcome
 from thornback.core.ids import GCS, Address, LeaseId, ObjectId, TaskId, owner_of
 from thornback.core.messages import (
@@ -111,11 +111,16 @@ class Executor:
         self._events_timer = False
         self._lease: tuple[Address, LeaseId] = (b"", b"")
         self._ending = ""
+        """Why this process ends as soon as it has nothing to do."""
+        self._worn_out = False
+        """``max_calls`` was reached: the raylet ends this process as soon as the owner has the last reply."""
 
     # --- Tasks
 
     def on_push_tasks(self, sender: Address, message: PushTasks) -> None:
-        """An owner that has leased this worker sends work."""
+        """An owner that has leased this worker sends work. One that is told that this worker ends sends it elsewhere."""
+        if self._worn_out:
+            return
         for definition in message.definitions:
             self._definitions[definition.function_id] = definition
         for template in message.templates:
@@ -326,7 +331,8 @@ class Executor:
 
     def on_stream_consumed(self, sender: Address, message: StreamConsumed) -> None:
         """The consumer has taken items, or is gone."""
-        if message.task_id not in self.running:
+        queued = (execution.task_id for lane in self.lanes.values() for execution in lane.queue)
+        if message.task_id not in self.running and message.task_id not in queued:
             return
         if message.count < 0 or message.count > self._consumed.get(message.task_id, 0):
             self._consumed[message.task_id] = message.count
@@ -446,8 +452,8 @@ class Executor:
     def _count_call(self, execution: Execution) -> None:
         function_id = execution.template.function_id
         calls = self._calls[function_id] = self._calls.get(function_id, 0) + 1
-        if calls >= execution.template.max_calls and not self._ending:
-            self._ending = "max_calls was reached"
+        if calls >= execution.template.max_calls and not self._worn_out:
+            self._worn_out = True
             queue = self.lanes[""].queue
             while queue:
                 self._forget_arguments(queue.popleft())
@@ -456,9 +462,8 @@ class Executor:
         """Send the replies that have come together."""
         if self._replies:
             replies, self._replies = self._replies, {}
-            ending = self._ending == "max_calls was reached"
             for (caller, source), some in replies.items():
-                self.transport.send(caller, TaskReplies(source, tuple(some), ending))
+                self.transport.send(caller, TaskReplies(source, tuple(some), self._worn_out))
 
     # --- Blocking
 
@@ -507,9 +512,8 @@ class Executor:
     def _cancel_queued(self, execution: Execution) -> None:
         execution.context.cancelled = True
         self._forget_arguments(execution)
-        outcome = Outcome()
-        execution._failed(RuntimeError(), outcome)
-        self._reply(execution, outcome, ())
+        error = TaskCancelledError(f"task {execution.name} was cancelled")
+        self._reply(execution, execution.interrupted(error), ())
 
     def _cancel_running(self, execution: Execution, message: CancelTask) -> None:
         if message.recursive:

@@ -338,7 +338,11 @@ class ActorTable:
             if not actor.spec.detached and owner_of(actor.spec.actor_id).startswith(address):
                 self._died(actor, f"its owner {short(owner_of(actor.spec.actor_id))} has ended: {reason}")
             elif actor.lease_id and actor.lease_node == address:
-                self._incarnation_ended(actor, reason)
+                if actor.worker_id:
+                    self._incarnation_ended(actor, reason)
+                else:
+                    self._drop_lease(actor)
+                    self._place(actor)
         for actor_id in [actor_id for actor_id in self._early if owner_of(actor_id).startswith(address)]:
             for subscriber in self._early.pop(actor_id):
                 self.transport.send(subscriber, ActorUpdate(actor_id, DEAD, 0, b"", f"its owner has ended: {reason}"))

@@ -25,7 +25,7 @@ from thornback.core.messages import (
     TaskTemplate,
     Value,
 )
-from thornback.core.owner.tasks import PUSHED, QUEUED, Task
+from thornback.core.owner.tasks import DONE, PUSHED, QUEUED, Task
 from thornback.core.runtime import Waiter
 from thornback.core.serialization import loads_value
 
@@ -214,6 +214,8 @@ class Actors:
             task = queue[0]
             if task.state == QUEUED and tasks.still_resolved(task):
                 batch.append(queue.popleft())
+            elif task.state == DONE:
+                queue.popleft()
             elif client.out_of_order:
                 skipped.append(queue.popleft())
             else:

@@ -288,13 +288,12 @@ class Leases:
         lease_id = task_id(owner.worker_id, owner.counter)
         group.requests[lease_id] = group.node
         self.request_class[lease_id] = group
-        node = group.node
-        if self.owner.references.is_dead(node):
-            node = self.node_id
-        self._ask(group, lease_id, node, 0)
+        self._ask(group, lease_id, group.node, 0)
 
     def _ask(self, group: SchedulingClass, lease_id: LeaseId, node: NodeId, hops: int) -> None:
         template = group.template
+        if self.owner.references.is_dead(node):
+            node = self.node_id
         group.requests[lease_id] = node
         request = RequestLease(
             lease_id,

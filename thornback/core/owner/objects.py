@@ -9,6 +9,7 @@ from typing import Any
 from thornback.core import errors
 from thornback.core.ids import Address, NodeId, ObjectId, node_of, owner_of, short
 from thornback.core.messages import (
+    AbortObject,
     AllocateObject,
     Content,
     CopyChanged,
@@ -34,11 +35,13 @@ from thornback.core.serialization import error_value
 class Block:
     """An object in this node's shared memory that this process reads."""
 
-    __slots__ = ("offset", "size", "users")
+    __slots__ = ("failure", "offset", "size", "users")
 
-    def __init__(self, offset: int, size: int) -> None:
+    def __init__(self, offset: int, size: int, failure: Value | None = None) -> None:
         self.offset = offset
         self.size = size
+        self.failure = failure
+        """Why the object cannot be read here now, as the error to raise; there is no memory then."""
         self.users = 0
         """Views, and readers that are about to make one. At zero the pin is given back."""
 
@@ -153,6 +156,9 @@ class Objects:
     def value_released(self, reference: Reference) -> None:
         """Nobody refers to an owned object: free its copies and let go of what it contains."""
         content, reference.content = reference.content, None
+        if reference.strays:
+            strays, reference.strays = reference.strays, ()
+            self.free(reference.object_id, strays)
         if content is None:
             return
         if isinstance(content, Stored):
@@ -168,22 +174,36 @@ class Objects:
 
     def on_copy_changed(self, sender: Address, message: CopyChanged) -> None:
         """A node has fetched, or evicted, a copy of one of our objects."""
+        node = node_of(sender)
+        if self.references.is_dead(node):
+            return
         reference = self.references.table.get(message.object_id)
-        content = None if reference is None else reference.content
-        if isinstance(content, Stored) and reference is not None:
-            if not message.present:
-                self._drop_copies(reference, content, {sender})
-            elif sender not in content.nodes:
-                reference.content = Stored(content.size, (*content.nodes, sender), content.contained)
-        elif message.present and (reference is None or reference.released):
-            self.free(message.object_id, (sender,))
+        if reference is None or reference.released:
+            if message.present:
+                self.free(message.object_id, (node,))
+            return
+        content = reference.content
+        if not message.present:
+            reference.strays = tuple(stray for stray in reference.strays if stray != node)
+            if isinstance(content, Stored):
+                self._drop_copies(reference, content, {node})
+        elif not isinstance(content, Stored):
+            if node not in reference.strays:
+                reference.strays = (*reference.strays, node)
+        elif node not in content.nodes:
+            reference.content = Stored(content.size, (*content.nodes, node), content.contained)
 
     def on_object_unavailable(self, sender: Address, message: ObjectUnavailable) -> None:
         """A borrower could not fetch it from these nodes."""
         reference = self.references.lookup(message.object_id)
         if isinstance(reference.content, Stored):
-            self._drop_copies(reference, reference.content, set(message.nodes))
+            self._give_up_copies(reference, reference.content, message.nodes)
         self._answer(sender, reference)
+
+    def _give_up_copies(self, reference: Reference, content: Stored, nodes: tuple[NodeId, ...]) -> None:
+        """Copies could not be read where they should be: whatever is left of them must not stay there for ever."""
+        self.free(reference.object_id, [node for node in nodes if node in content.nodes])
+        self._drop_copies(reference, content, set(nodes))
 
     def _drop_copies(self, reference: Reference, content: Stored, gone: set[NodeId]) -> None:
         nodes = tuple(node for node in content.nodes if node not in gone)
@@ -255,10 +275,15 @@ class Objects:
     def on_pin_failed(self, sender: Address, message: PinFailed) -> None:
         """No copy is where we thought; the owner must say where it is now."""
         waiting = self._pinning.pop(message.object_id, [])
+        if message.full:
+            error = error_value(errors.ObjectStoreFullError(message.reason))
+            for done in waiting:
+                done(Block(-1, 0, error))
+            return
         reference = self.references.lookup(message.object_id)
         if reference.owned:
             if isinstance(reference.content, Stored):
-                self._drop_copies(reference, reference.content, set(message.nodes))
+                self._give_up_copies(reference, reference.content, message.nodes)
         elif isinstance(reference.content, Stored):
             reference.content = None
             reference.asked = True
@@ -297,11 +322,20 @@ class Objects:
 
     # --- Writing large objects
 
-    def allocate(self, object_id: ObjectId, size: int) -> Waiter:
+    def allocate(self, object_id: ObjectId, size: int, origin: str = "", pinned: bool = False) -> Waiter:
         """Ask for a block to write to; the result is the ObjectAllocated message."""
         waiter = self._allocating[object_id] = Waiter()
-        self.transport.send(self.node_id, AllocateObject(object_id, size))
+        self.transport.send(self.node_id, AllocateObject(object_id, size, origin, pinned))
         return waiter
+
+    def abort(self, object_id: ObjectId) -> None:
+        """The block that was asked for, or given, will not be written."""
+        self._allocating.pop(object_id, None)
+        self.transport.send(self.node_id, AbortObject(object_id))
+
+    def report_copy(self, object_id: ObjectId) -> None:
+        """A stored value that no reply will name: its owner decides what becomes of it."""
+        self.transport.send(owner_of(object_id), CopyChanged(object_id, True))
 
     def on_object_allocated(self, sender: Address, message: ObjectAllocated) -> None:
         """The raylet has answered."""

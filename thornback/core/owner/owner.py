@@ -26,10 +26,12 @@ from thornback.core.messages import (
     ActorSpec,
     Content,
     Dependency,
+    HandoversReviewed,
     JobStarted,
     KeyValue,
     Message,
     NamedActor,
+    ReviewHandovers,
     StateRows,
     ViewDelta,
 )
@@ -71,7 +73,7 @@ class Owner:
         self.actors = Actors(self)
         self.leases = Leases(self, config)
         self.tasks = Tasks(self, config)
-        self.parts = (self.references, self.objects, self.streams, self.actors, self.leases, self.tasks)
+        self.parts = (self.references, self.references.handovers, self.objects, self.streams, self.actors, self.leases, self.tasks)
         self._requests: dict[int, Waiter] = {}
         self._views: list[Waiter] = []
         self._job = Waiter()
@@ -122,6 +124,11 @@ class Owner:
         if is_node(address):
             self.leases.process_died(address, reason)
         self.actors.process_died(address)
+
+    def on_review_handovers(self, sender: Address, message: ReviewHandovers) -> None:
+        """An owner asks what a process that has ended still gave us: nothing after this."""
+        self.process_died(message.giver, "it has ended")
+        self.ports.transport.send(sender, HandoversReviewed(message.giver))
 
     # --- References
 

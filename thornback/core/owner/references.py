@@ -7,7 +7,8 @@ its own hold until the receiver is registered.** In detail:
 
 - Arguments: the caller holds them until the task's reply. A worker that still holds one by then registers before it
   replies; if the caller is the owner, the reply itself registers it (``TaskReply.kept``).
-- Results that contain references: the worker registers the caller before it replies.
+- Results that contain references: the worker registers the caller before it replies. An owner that is neither of the
+  two keeps such a registration apart until the caller confirms it; see :mod:`thornback.core.owner.handovers`.
 - Values read with ``get``: the reader registers for each reference inside, and keeps its hold of the outer object until
   the owners have answered.
 
@@ -20,9 +21,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from thornback.core.ids import Address, ObjectId, WorkerId, node_of, owner_of
+from thornback.core.ids import NODE_ID_SIZE, Address, NodeId, ObjectId, WorkerId, node_of, owner_of
 from thornback.core.messages import AddBorrower, BorrowerAdded, Content, RemoveBorrower
+from thornback.core.owner.handovers import Handovers
 from thornback.core.ports import Transport
+
+DEAD_LIMIT = 100_000
+"""Ended processes that are remembered, oldest forgotten first."""
 
 
 class Reference:
@@ -40,7 +45,9 @@ class Reference:
         "object_id",
         "owned",
         "registrations",
+        "origin",
         "released",
+        "strays",
         "watchers",
     )
 
@@ -69,6 +76,10 @@ class Reference:
         """Owned: borrowers that wait for the content."""
         self.watchers: dict[Any, Callable[[], None]] | None = None
         """Called once when the content is known."""
+        self.strays: tuple[NodeId, ...] = ()
+        """Owned: nodes with copies that no content names, to be freed with the object."""
+        self.origin = ""
+        """Where it was made, for people."""
 
     @property
     def held(self) -> bool:
@@ -94,7 +105,8 @@ class ReferenceTable:
         self.worker_id = worker_id
         self.transport = transport
         self.table: dict[ObjectId, Reference] = {}
-        self.dead: set[Address] = set()
+        self.dead: dict[Address, None] = {}
+        self.handovers = Handovers(self, transport)
         self._released = released
         self._forgotten = forgotten
         self._borrowed_by: dict[WorkerId, dict[ObjectId, None]] = {}
@@ -193,11 +205,17 @@ class ReferenceTable:
             self._pending_others.setdefault((object_id, borrower), []).append(then)
             self.transport.send(owner, AddBorrower(object_id, borrower))
 
-    def handed_over(self, object_id: ObjectId) -> Reference:
-        """A reference arrived for which the sender has registered this process; holds it."""
+    def handed_over(self, object_id: ObjectId, giver: WorkerId) -> Reference:
+        """A reference arrived for which ``giver`` has registered this process; holds it."""
         reference = self.hold(object_id)
-        if not reference.owned:
+        owner = owner_of(object_id)
+        if reference.owned or self.is_dead(owner):
+            return reference
+        if owner == giver:
             reference.registrations += 1
+        elif not self.is_dead(giver):
+            reference.registrations += 1
+            self.handovers.taken(object_id, giver)
         return reference
 
     def add_borrower(self, object_id: ObjectId, borrower: WorkerId, count: int = 1) -> None:
@@ -227,6 +245,10 @@ class ReferenceTable:
 
     def on_add_borrower(self, sender: Address, message: AddBorrower) -> None:
         """A process holds, or is about to hold, one of ours."""
+        if self.is_dead(sender):
+            return
+        if message.borrower != sender:
+            self.handovers.given(sender, message.object_id, message.borrower)
         self.add_borrower(message.object_id, message.borrower)
         self.transport.send(sender, BorrowerAdded(message.object_id, message.borrower))
 
@@ -262,7 +284,8 @@ class ReferenceTable:
 
     def process_died(self, address: Address) -> None:
         """A process or a whole node has ended: its registrations are void; as an owner it will not answer."""
-        self.dead.add(address)
+        self._remember(address)
+        self.handovers.process_died(address)
         for borrower in [held for held in self._borrowed_by if held.startswith(address)]:
             for object_id in list(self._borrowed_by.get(borrower, ())):
                 reference = self.table.get(object_id)
@@ -275,6 +298,14 @@ class ReferenceTable:
             for call in self._pending_others.pop(key):
                 call()
                 self.release(key[0])
+
+    def _remember(self, address: Address) -> None:
+        if len(address) == NODE_ID_SIZE:
+            for process in [process for process in self.dead if process.startswith(address)]:
+                del self.dead[process]
+        self.dead[address] = None
+        if len(self.dead) > DEAD_LIMIT:
+            del self.dead[next(iter(self.dead))]
 
     def owned_by(self, address: Address) -> Iterable[Reference]:
         """The borrowed references whose owner is that process, or is on that node."""

@@ -58,22 +58,25 @@ class Streams:
         tasks = self.owner.tasks
         stream = self.table.get(message.task_id)
         object_id = return_id(message.task_id, message.index + 1)
-        if stream is None or stream.task.attempt != message.attempt or stream.task.state != PUSHED:
-            tasks.refuse(object_id, message.content)
+        if stream is None or stream.task.attempt != message.attempt or self._stale(stream, sender):
+            tasks.refuse(object_id, message.content, sender)
             return
         references = self.owner.references
         stream.stored = stream.stored or isinstance(message.content, Stored)
         if object_id in references.table:
-            tasks.accept(object_id, message.content)
+            tasks.accept(object_id, message.content, sender)
             return
         if stream.closed or message.index < stream.consumed:
-            tasks.refuse(object_id, message.content)
+            tasks.refuse(object_id, message.content, sender)
             return
         references.new_owned(object_id, local=0).holds = 1
         stream.task.live_returns += 1
         stream.arrived[message.index] = None
-        tasks.accept(object_id, message.content)
+        tasks.accept(object_id, message.content, sender)
         self._wake(stream, message.index)
+
+    def _stale(self, stream: Stream, sender: Address) -> bool:
+        return stream.task.state != PUSHED or self.owner.references.is_dead(sender)
 
     def _wake(self, stream: Stream, index: int | None) -> None:
         indexes = sorted(stream.waiters) if index is None else [index]
@@ -148,10 +151,13 @@ class Streams:
             return
         stream.closed = True
         self._drop(stream)
-        if stream.task.state == PUSHED and stream.task.template.backpressure > 0:
-            self.owner.ports.transport.send(stream.task.worker, StreamConsumed(task_id, -1))
         if stream.total is not None:
             del self.table[task_id]
+        elif stream.task.template.backpressure > 0:
+            if stream.task.state == PUSHED:
+                self.owner.ports.transport.send(stream.task.worker, StreamConsumed(task_id, -1))
+            else:
+                self.owner.tasks.cancel_task(stream.task, False, True)
 
     def completion(self, task_id: TaskId) -> ObjectId:
         """An object, with one local reference, that is ready (its value is None) when the generator has ended."""

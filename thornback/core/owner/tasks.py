@@ -199,10 +199,15 @@ class Tasks:
         )
 
     def still_resolved(self, task: Task) -> bool:
-        """Whether all arguments are (still) known; if not, the task goes back to waiting for them."""
+        """Whether all arguments are (still) known. If not, the task goes back to waiting for them; if one has failed
+        meanwhile, the task fails with it."""
         for object_id in task.dependencies:
-            if self.references.lookup(object_id).content is None:
+            content = self.references.lookup(object_id).content
+            if content is None:
                 self._resolve(task)
+                return False
+            if isinstance(content, Value) and content.is_error:
+                self._finish(task, content)
                 return False
         return True
 
@@ -213,12 +218,18 @@ class Tasks:
         for object_id in reply.kept:
             self.references.add_borrower(object_id, sender)
         task = self.table.get(reply.task_id)
-        if task is None or task.state != PUSHED or task.attempt != reply.attempt or task.worker != sender:
+        if (
+            task is None
+            or task.state != PUSHED
+            or task.attempt != reply.attempt
+            or task.worker != sender
+            or (self.references.dead and self.references.is_dead(sender))
+        ):
             for index, content in enumerate(reply.results):
-                self.refuse(return_id(reply.task_id, index), content)
+                self.refuse(return_id(reply.task_id, index), content, sender)
             return None
         if reply.error is None:
-            self._succeed(task, reply)
+            self._succeed(task, reply, sender)
         elif reply.cancelled:
             self._finish(task, reply.error)
         elif reply.retryable and task.retries_left and not task.cancelled:
@@ -227,43 +238,43 @@ class Tasks:
             self._finish(task, reply.error)
         return task
 
-    def let_go(self, content: Content) -> None:
+    def let_go(self, content: Content, sender: Address) -> None:
         """A content arrived that nobody wants: give back the registrations that came with it."""
         for object_id in content.contained:
-            self.references.handed_over(object_id)
+            self.references.handed_over(object_id, sender)
             self.references.release(object_id)
 
-    def refuse(self, object_id: ObjectId, content: Content) -> None:
+    def refuse(self, object_id: ObjectId, content: Content, sender: Address) -> None:
         """As :meth:`let_go`; a stored copy that nothing here knows of is deleted too."""
-        self.let_go(content)
+        self.let_go(content, sender)
         if isinstance(content, Stored):
             reference = self.references.table.get(object_id)
             known = None if reference is None else reference.content
             kept = known.nodes if isinstance(known, Stored) else ()
             self.objects.free(object_id, [node for node in content.nodes if node not in kept])
 
-    def accept(self, object_id: ObjectId, content: Content) -> None:
-        """A return value or generator item has been made."""
+    def accept(self, object_id: ObjectId, content: Content, sender: Address) -> None:
+        """A return value or generator item has been made by the process ``sender``."""
         reference = self.references.table.get(object_id)
         if reference is None:
-            self.refuse(object_id, content)
+            self.refuse(object_id, content, sender)
         elif reference.content is not None:
             known = reference.content
             if isinstance(content, Stored) and isinstance(known, Stored):
                 nodes = tuple(dict.fromkeys(known.nodes + content.nodes))
                 reference.content = Stored(known.size, nodes, known.contained)
-            self.refuse(object_id, content)
+            self.refuse(object_id, content, sender)
         else:
             for contained in content.contained:
-                self.references.handed_over(contained)
+                self.references.handed_over(contained, sender)
             self.objects.set_content(reference, content)
 
-    def _succeed(self, task: Task, reply: TaskReply) -> None:
+    def _succeed(self, task: Task, reply: TaskReply, sender: Address) -> None:
         stored = False
         self._end(task)
         for index, content in enumerate(reply.results):
             stored = stored or isinstance(content, Stored)
-            self.accept(return_id(task.task_id, index), content)
+            self.accept(return_id(task.task_id, index), content, sender)
         if task.template.num_returns < 0:
             stored = self.owner.streams.finished(task, reply.items, None) or stored
         if self.trace.enabled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 from thornback.core.config import MILLISECOND, Config
 from thornback.core.ids import GCS, Address, LeaseId, NodeId, WorkerId
@@ -22,9 +23,13 @@ from thornback.core.messages import (
 )
 from thornback.core.ports import Ports
 from thornback.core.raylet.pool import Worker, WorkerPool
-from thornback.core.resources import CPU, Resources, add, fits, subtract
+from thornback.core.resources import CPU, Resources, fits
 from thornback.core.scheduling.policies import allowed, is_feasible, place, why_infeasible
+from thornback.core.scheduling.pools import GpuParts, ResourcePool
 from thornback.core.scheduling.view import ClusterView
+
+if TYPE_CHECKING:
+    from thornback.core.raylet.bundles import RayletBundles
 
 Shape = tuple[object, ...]
 
@@ -32,12 +37,16 @@ Shape = tuple[object, ...]
 class Grant:
     """A request that has its resources, and its worker as soon as there is one."""
 
-    __slots__ = ("held", "request", "since", "waits_for_cpu", "worker")
+    __slots__ = ("gpus", "group_removed", "held", "pool", "request", "since", "waits_for_cpu", "worker")
 
-    def __init__(self, request: RequestLease, since: int) -> None:
+    def __init__(self, request: RequestLease, since: int, pool: ResourcePool) -> None:
         self.request = request
+        self.pool = pool
+        """The node, or the bundle of a placement group."""
         self.held: Resources = dict(request.resources)
-        """Taken from the node now; without the CPU while the worker blocks."""
+        """Taken from the pool now; without the CPU while the worker blocks."""
+        self.gpus: GpuParts = pool.take(self.held)
+        self.group_removed = False
         self.worker: Worker | None = None
         self.since = since
         self.waits_for_cpu = False
@@ -58,7 +67,9 @@ class RayletLeases:
         self.view = view
         self.config = config
         self.total = total
-        self.available: Resources = dict(total)
+        self.free = ResourcePool(total)
+        self.available: Resources = self.free.available
+        self.bundles: RayletBundles
         self.queues: dict[Shape, dict[LeaseId, RequestLease]] = {}
         """Waiting requests by what they need, oldest first."""
         self.infeasible: dict[LeaseId, RequestLease] = {}
@@ -83,11 +94,14 @@ class RayletLeases:
         """An owner wants a worker."""
         if message.lease_id in self.grants or message.lease_id in self._shape_of:
             return
+        if message.strategy.group:
+            self._place_in_group(message)
+            return
         local = self.view.nodes[self.node_id]
         here = message.strategy.kind != "SPREAD" or message.hops > 0
-        free = fits(message.resources, self.available) and not self._behind(message)
+        free = self.free.fits(message.resources) and not self._behind(message)
         if here and free and allowed(local, message.strategy):
-            self._grant(message)
+            self._grant(message, self.free)
         else:
             self._place(message)
 
@@ -109,12 +123,52 @@ class RayletLeases:
         if not fits(request.resources, self.total):
             self._spill(request, self._could_ever(request))
             return
+        self._enqueue(request)
+        self.wants_view = True
+
+    def _enqueue(self, request: RequestLease) -> None:
         shape = _shape(request)
         self.queues.setdefault(shape, {})[request.lease_id] = request
         self._shape_of[request.lease_id] = shape
         self._dirty = True
         self.changed = True
-        self.wants_view = True
+
+    def _place_in_group(self, request: RequestLease) -> None:
+        pool = None if self._behind(request) else self.bundles.pool_for(request)
+        if pool is not None:
+            self._grant(request, pool)
+            return
+        elsewhere = self.bundles.elsewhere(request)
+        if elsewhere is not None:
+            self.transport.send(request.holder, LeaseSpilled(request.lease_id, elsewhere, request.hops + 1))
+            return
+        self._enqueue(request)
+        if request.strategy.bundle == -1:
+            self.clock.call_after(self.config.view_period, lambda: self._go_round(request))
+
+    def _go_round(self, request: RequestLease) -> None:
+        shape = self._shape_of.get(request.lease_id)
+        if shape is not None and self.bundles.go_round(request):
+            self._forget(shape, request.lease_id)
+
+    def bundles_changed(self) -> None:
+        """A group's bundles have come: tasks may wait for them."""
+        self._dirty = True
+
+    def bundle_removed(self, pool: ResourcePool, reason: str) -> None:
+        """A bundle has ended: so do the workers that use it; what they hold goes to the node when they are gone."""
+        self._dirty = True
+        self.changed = True
+        for grant in list(self.grants.values()):
+            if grant.pool is not pool:
+                continue
+            grant.pool = self.free
+            grant.group_removed = True
+            if grant.worker is None:
+                self.waiting_workers.remove(grant)
+                self._end(grant)
+            else:
+                self.pool.kill(grant.worker, reason)
 
     def _could_ever(self, request: RequestLease) -> NodeId:
         permitted = [node for node in self.view.alive() if allowed(node, request.strategy)]
@@ -151,6 +205,8 @@ class RayletLeases:
                 self._tell_infeasible(request)
         for shape, queue in list(self.queues.items()):
             for request in list(queue.values()):
+                if request.strategy.group:
+                    break
                 if request.hops >= self.config.spill_hops:
                     continue
                 chosen = place(
@@ -187,13 +243,13 @@ class RayletLeases:
 
     # --- Grants
 
-    def _grant(self, request: RequestLease) -> None:
-        grant = Grant(request, self.clock.now())
+    def _grant(self, request: RequestLease, pool: ResourcePool) -> None:
+        grant = Grant(request, self.clock.now(), pool)
         self.grants[request.lease_id] = grant
-        subtract(self.available, grant.held)
-        self.changed = True
+        self.changed = self.changed or pool is self.free
         if self.trace.enabled:
-            self.trace.event("lease.granted", request.lease_id, (self.node_id, dict(grant.held)))
+            held = {} if request.strategy.group else dict(grant.held)
+            self.trace.event("lease.granted", request.lease_id, (self.node_id, held))
         self.waiting_workers.append(grant)
         self._dirty = True
 
@@ -207,10 +263,15 @@ class RayletLeases:
             queue = self.queues[shape]
             local = self.view.nodes[self.node_id]
             for request in list(queue.values()):
-                if not fits(request.resources, self.available) or not allowed(local, request.strategy):
+                if request.strategy.group:
+                    pool = self.bundles.pool_for(request)
+                else:
+                    pool = self.free if self.free.fits(request.resources) else None
+                    pool = pool if allowed(local, request.strategy) else None
+                if pool is None:
                     break
                 self._forget(shape, request.lease_id)
-                self._grant(request)
+                self._grant(request, pool)
         self._assign_workers()
         self._dirty = False
         if (self.queues or self.waiting_cpu) and not self._quantum_timer:
@@ -227,7 +288,8 @@ class RayletLeases:
                 continue
             grant.worker = worker
             grant.since = self.clock.now()
-            self.transport.send(request.holder, LeaseGranted(request.lease_id, worker.worker_id))
+            granted = LeaseGranted(request.lease_id, worker.worker_id, tuple(sorted(grant.gpus)))
+            self.transport.send(request.holder, granted)
         self.waiting_workers = missing
         wanted: dict[int, int] = {}
         for grant in missing:
@@ -241,7 +303,7 @@ class RayletLeases:
         self._dirty = True
 
     def _end(self, grant: Grant) -> None:
-        add(self.available, grant.held)
+        grant.pool.give(grant.held, grant.gpus)
         grant.held = {}
         del self.grants[grant.request.lease_id]
         self.waiting_cpu.pop(grant.request.lease_id, None)
@@ -276,7 +338,10 @@ class RayletLeases:
         grant = self.grants.get(worker.lease_id)
         if grant is not None and grant.worker is worker:
             self._end(grant)
-            lost = LeaseLost(grant.request.lease_id, worker.worker_id, started_through, reason)
+            removed = grant.group_removed
+            lost = LeaseLost(
+                grant.request.lease_id, worker.worker_id, started_through, reason, group_removed=removed
+            )
             self.transport.send(grant.request.holder, lost)
         self._dirty = True
 
@@ -309,7 +374,7 @@ class RayletLeases:
             return
         cpu = grant.held.pop(CPU, 0)
         if cpu:
-            add(self.available, {CPU: cpu})
+            grant.pool.give({CPU: cpu}, {})
             self.changed = True
             self._dirty = True
 
@@ -328,21 +393,22 @@ class RayletLeases:
     def _resume_blocked(self) -> None:
         for lease_id, grant in list(self.waiting_cpu.items()):
             cpu = grant.request.resources.get(CPU, 0)
-            if self.available.get(CPU, 0) < cpu:
-                if not self._only_actors_hold_cpu():
-                    return
+            if grant.pool.available.get(CPU, 0) < cpu:
+                if not self._only_actors_hold_cpu(grant.pool):
+                    continue
                 cpu = 0
             if cpu:
-                subtract(self.available, {CPU: cpu})
+                grant.pool.take({CPU: cpu})
                 grant.held[CPU] = cpu
                 self.changed = True
             del self.waiting_cpu[lease_id]
             assert grant.worker is not None
             self.transport.send(grant.worker.worker_id, CpuAcquired())
 
-    def _only_actors_hold_cpu(self) -> bool:
+    def _only_actors_hold_cpu(self, pool: ResourcePool) -> bool:
         """Then no CPU comes free before the actors end, perhaps by the very task that waits: it goes on without one."""
-        return all(grant.request.actor_id or not grant.held.get(CPU) for grant in self.grants.values())
+        holders = (grant for grant in self.grants.values() if grant.pool is pool)
+        return all(grant.request.actor_id or not grant.held.get(CPU) for grant in holders)
 
     # --- Sharing
 

@@ -28,6 +28,7 @@ from thornback.core.messages import (
 from thornback.core.objects.pulls import Pulls
 from thornback.core.objects.store import NodeStore
 from thornback.core.ports import ObjectMemory, Ports, Processes
+from thornback.core.raylet.bundles import RayletBundles
 from thornback.core.raylet.leases import RayletLeases
 from thornback.core.raylet.pool import WorkerPool
 from thornback.core.resources import CPU, OBJECT_STORE_MEMORY, UNIT, Resources
@@ -75,7 +76,8 @@ class Raylet:
         self.leases = RayletLeases(node_id, ports, self.pool, self.view, config, total)
         self.store = NodeStore(node_id, ports, memory, config)
         self.pulls = Pulls(node_id, ports, self.store, config)
-        self.parts = (self.leases, self.store, self.pulls)
+        self.bundles = self.leases.bundles = RayletBundles(node_id, ports, self.leases, config)
+        self.parts = (self.leases, self.bundles, self.store, self.pulls)
         self.drivers: dict[WorkerId, JobId] = {}
         self._pids: dict[WorkerId, int] = {}
         self._version = 0
@@ -97,6 +99,7 @@ class Raylet:
 
     def _register(self) -> None:
         self.transport.send(GCS, RegisterNode(self._own_view(), self.is_head))
+        self.bundles.held()
         self.leases.changed = False
 
     def _own_view(self) -> NodeView:

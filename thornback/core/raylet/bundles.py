@@ -1,0 +1,172 @@
+"""Bundles of placement groups on one node: set aside all or none, used by leases, given back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from thornback.core.config import Config
+from thornback.core.ids import GCS, Address, NodeId, TaskId
+from thornback.core.messages import (
+    BundlesHeld,
+    BundlesReserved,
+    CommitBundles,
+    LeaseSpilled,
+    ReleaseBundles,
+    RequestLease,
+    ReserveBundles,
+)
+from thornback.core.ports import Ports
+from thornback.core.raylet.leases import RayletLeases
+from thornback.core.scheduling.pools import GpuParts, ResourcePool
+
+GROUP_REMOVED = "its placement group was removed"
+ALL = -1
+
+
+class Bundle:
+    """One bundle on this node."""
+
+    __slots__ = ("attempt", "gpus", "group_id", "index", "pool")
+
+    def __init__(self, group_id: TaskId, index: int, attempt: int, demand: Mapping[str, int], gpus: GpuParts) -> None:
+        self.group_id = group_id
+        self.index = index
+        self.attempt = attempt
+        self.gpus = gpus
+        self.pool = ResourcePool(demand, gpus)
+
+
+class Group:
+    """The bundles of one group on this node."""
+
+    __slots__ = ("bundles", "committed", "nodes")
+
+    def __init__(self) -> None:
+        self.bundles: dict[int, Bundle] = {}
+        self.committed = False
+        self.nodes: tuple[NodeId, ...] = ()
+        """Where all bundles of the group are, by index; known once committed."""
+
+
+class RayletBundles:
+    """Every bundle's promise: what was set aside is there for the group's tasks and for nobody else."""
+
+    def __init__(self, node_id: NodeId, ports: Ports, leases: RayletLeases, config: Config) -> None:
+        self.node_id = node_id
+        self.transport = ports.transport
+        self.trace = ports.trace
+        self.leases = leases
+        self.config = config
+        self.groups: dict[TaskId, Group] = {}
+        self._released: dict[TaskId, int] = {}
+        """Highest attempt that was given back, so that a late reservation is refused; ALL for removed groups."""
+
+    # --- Two-phase reservation
+
+    def on_reserve_bundles(self, sender: Address, message: ReserveBundles) -> None:
+        """First phase: all of these bundles are set aside, or none."""
+        granted = self._reserve(message)
+        self.transport.send(sender, BundlesReserved(message.group_id, message.attempt, granted))
+
+    def _reserve(self, message: ReserveBundles) -> bool:
+        released = self._released.get(message.group_id)
+        if released is not None and (released == ALL or released >= message.attempt):
+            return False
+        group = self.groups.get(message.group_id) or Group()
+        known = [group.bundles.get(index) for index, _ in message.bundles]
+        if any(bundle is not None for bundle in known):
+            return all(bundle is not None and bundle.attempt == message.attempt for bundle in known)
+        taken: dict[int, Bundle] = {}
+        pool = self.leases.free
+        for index, demand in message.bundles:
+            if not pool.fits(demand):
+                for bundle in taken.values():
+                    pool.give(bundle.pool.total, bundle.gpus)
+                return False
+            gpus = pool.take(demand)
+            taken[index] = Bundle(message.group_id, index, message.attempt, demand, gpus)
+        group.bundles.update(taken)
+        self.groups[message.group_id] = group
+        self.leases.changed = True
+        if self.trace.enabled:
+            for bundle in taken.values():
+                detail = (self.node_id, bundle.index, message.attempt, dict(bundle.pool.total), dict(bundle.gpus))
+                self.trace.event("bundle.reserved", message.group_id, detail)
+        if message.committed:
+            group.committed = True
+            group.nodes = (self.node_id,) * len(group.bundles)
+            self.leases.bundles_changed()
+        return True
+
+    def on_commit_bundles(self, sender: Address, message: CommitBundles) -> None:
+        """Second phase: the whole group has its place."""
+        group = self.groups.get(message.group_id)
+        if group is None:
+            return
+        group.committed = True
+        group.nodes = message.nodes
+        self.leases.bundles_changed()
+
+    def on_release_bundles(self, sender: Address, message: ReleaseBundles) -> None:
+        """The attempt failed elsewhere, or the group has ended."""
+        self._note_released(message.group_id, message.attempt)
+        group = self.groups.get(message.group_id)
+        if group is None:
+            return
+        for bundle in list(group.bundles.values()):
+            if message.attempt in (ALL, bundle.attempt):
+                del group.bundles[bundle.index]
+                self._give_back(bundle)
+        if not group.bundles:
+            del self.groups[message.group_id]
+
+    def _note_released(self, group_id: TaskId, attempt: int) -> None:
+        known = self._released.pop(group_id, 0)
+        self._released[group_id] = ALL if ALL in (known, attempt) else max(known, attempt)
+        if len(self._released) > self.config.removed_groups:
+            del self._released[next(iter(self._released))]
+
+    def _give_back(self, bundle: Bundle) -> None:
+        """What is free in the bundle is free on the node at once; what its tasks hold, when their workers have ended."""
+        self.leases.free.give(bundle.pool.available, {key: units for key, units in bundle.pool.gpus.items() if units})
+        if self.trace.enabled:
+            self.trace.event("bundle.released", bundle.group_id, (self.node_id, bundle.index, bundle.attempt))
+        self.leases.bundle_removed(bundle.pool, GROUP_REMOVED)
+
+    # --- Leases in bundles
+
+    def pool_for(self, request: RequestLease) -> ResourcePool | None:
+        """The bundle that the request may use now; None if there is none with room."""
+        group = self.groups.get(request.strategy.group)
+        if group is None or not group.committed:
+            return None
+        wanted = request.strategy.bundle
+        for index, bundle in group.bundles.items():
+            if wanted in (-1, index) and bundle.pool.fits(request.resources):
+                return bundle.pool
+        return None
+
+    def elsewhere(self, request: RequestLease) -> NodeId | None:
+        """The next node of the group to ask for a request that may use any bundle and found this node full."""
+        group = self.groups.get(request.strategy.group)
+        if group is None or not group.committed or request.strategy.bundle != -1:
+            return None
+        nodes = list(dict.fromkeys(group.nodes))
+        if self.node_id not in nodes or request.hops + 1 >= len(nodes):
+            return None
+        return nodes[(nodes.index(self.node_id) + 1) % len(nodes)]
+
+    def go_round(self, request: RequestLease) -> bool:
+        """Send a request that waited here for a while round the group's nodes once more; False if it may only be
+        served here."""
+        restarted = RequestLease(request.lease_id, request.holder, {}, request.strategy, 0, "", "", hops=0)
+        node = self.elsewhere(restarted)
+        if node is not None:
+            self.transport.send(request.holder, LeaseSpilled(request.lease_id, node, 1))
+        return node is not None
+
+    def held(self) -> None:
+        """Tell a GCS that has come back what is set aside here."""
+        if self.groups:
+            groups = tuple((group_id, tuple(group.bundles)) for group_id, group in self.groups.items())
+            self.transport.send(GCS, BundlesHeld(groups))
