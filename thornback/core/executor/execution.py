@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from thornback.core import blocking, errors, runtime, serialization
 from thornback.core.context import TaskContext, current
 from thornback.core.ids import Address, ObjectId, TaskId, return_id, short
-from thornback.core.messages import DYNAMIC, STREAMING, Content, Dependency, TaskCall, TaskTemplate, Value
+from thornback.core.messages import DYNAMIC, STREAMING, Content, Dependency, Stored, TaskCall, TaskTemplate, Value
 from thornback.core.objects import layout
 from thornback.core.serialization import Argument, covering, dumps, error_value, loads, loads_value
 
@@ -175,7 +175,12 @@ class Execution:
             return loads_value(dependency.content)
         host = self.executor.runtime
         fetch = self.executor.fetch_argument(dependency)
-        blocking.wait_for(host, fetch.waiter)
+        try:
+            blocking.wait_for(host, fetch.waiter)
+        except BaseException:
+            with host.turn:
+                fetch.abandon()
+            raise
         with host.turn:
             content = fetch.contents()[dependency.object_id]
             fetch.release()
@@ -260,12 +265,12 @@ class Execution:
                     self.handed.append(object_id)
         if serialized.size <= self.executor.owner.config.inline_limit:
             return serialized.to_value()
-        return blocking.store(host, return_id(self.task_id, index), serialized)
+        return blocking.store(host, return_id(self.task_id, index), serialized, f"task {self.name}")
 
     # --- Failures
 
     def _failed(self, error: BaseException, outcome: Outcome) -> None:
-        outcome.results.clear()
+        self._drop_results(outcome)
         if isinstance(error, errors.ActorExit):
             outcome.exits = True
             text = f"{self.name}: the actor ended itself with exit_actor()"
@@ -280,6 +285,14 @@ class Execution:
         else:
             outcome.retryable = self._is_retryable(error)
             outcome.error = self._error_value(error)
+
+    def _drop_results(self, outcome: Outcome) -> None:
+        stored = [index for index, content in enumerate(outcome.results) if isinstance(content, Stored)]
+        outcome.results.clear()
+        if stored:
+            with self.executor.runtime.turn:
+                for index in stored:
+                    self.executor.owner.objects.report_copy(return_id(self.task_id, index))
 
     def _is_retryable(self, error: BaseException) -> bool:
         rule = self.template.retry_exceptions

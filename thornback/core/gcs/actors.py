@@ -391,7 +391,10 @@ class ActorTable:
 
     def named_rows(self) -> list[dict[str, Any]]:
         """Live actors with a name."""
-        return [{"name": name, "namespace": namespace} for namespace, name in self.names]
+        return [
+            {"name": name, "namespace": namespace, "actor_id": actor_id.hex()}
+            for (namespace, name), actor_id in self.names.items()
+        ]
 
 
 def _nothing() -> None:

@@ -1,0 +1,116 @@
+"""The command ``thornback``: output, exit codes, and the last line on stderr when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import thornback
+
+COMMAND = [sys.executable, "-m", "thornback.cli"]
+
+
+def run(*arguments: str, **options: str) -> subprocess.CompletedProcess[str]:
+    """Run ``thornback`` with the arguments; ``options`` are environment variables."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env={**os.environ, **options},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def last_line(text: str) -> str:
+    """The last line that is not empty."""
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+@pytest.fixture
+def own_sessions(tmp_path: Path) -> dict[str, str]:
+    """Environment in which no session of anybody else is found."""
+    base = tmp_path / "run"
+    base.mkdir()
+    return {"XDG_RUNTIME_DIR": str(base)}
+
+
+def test_help_names_the_commands() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    for name in ("demo", "simulate", "status", "version"):
+        assert name in done.stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom thornback.cli.app import run\nrun(['--help'])\n"
+        "heavy = {'numpy', 'simpy', 'grpc', 'pyarrow', 'greenlet'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_a_command_the_help_is_shown() -> None:
+    done = run()
+    assert done.returncode == 2
+    assert "Usage: thornback" in done.stdout + done.stderr
+
+
+def test_an_unknown_command_is_refused_by_name() -> None:
+    done = run("simulat")
+    assert done.returncode == 2
+    assert "simulat" in last_line(done.stderr)
+
+
+def test_an_unknown_option_is_refused_by_name() -> None:
+    done = run("status", "--jason")
+    assert done.returncode == 2
+    assert "--jason" in last_line(done.stderr)
+
+
+def test_version() -> None:
+    done = run("version")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"thornback {thornback.__version__} ")
+    assert json.loads(run("version", "--json").stdout)["thornback"] == thornback.__version__
+
+
+def test_status_without_a_session(own_sessions: dict[str, str]) -> None:
+    done = run("status", **own_sessions)
+    assert done.returncode == 1
+    assert last_line(done.stderr).startswith("thornback: error: no running thornback session")
+    assert "Traceback" not in done.stderr
+
+
+def test_status_of_a_running_session(own_sessions: dict[str, str]) -> None:
+    program = "import thornback, sys\nthornback.init(num_cpus=2, resources={'tape': 3})\nprint('up', flush=True)\ninput()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, **own_sessions},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        shown = run("status", **own_sessions)
+        as_json = run("status", "--json", **own_sessions)
+        process.stdin.close()
+        assert process.wait(30) != -signal.SIGKILL
+    assert shown.returncode == 0, shown.stderr
+    assert "tape=3" in shown.stdout
+    assert "2 of 2 CPUs are free" in shown.stdout
+    found = json.loads(as_json.stdout)
+    assert [node["alive"] for node in found["nodes"]] == [True]
+    assert found["resources"]["CPU"] == 2
+    assert found["available"]["tape"] == 3

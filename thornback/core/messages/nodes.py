@@ -1,0 +1,122 @@
+"""Processes, jobs and nodes: who is there, what they have, who has ended."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from thornback.core.ids import Address, JobId, NodeId
+from thornback.core.messages.base import Message, Record, ResourceMap
+
+
+class RegisterWorker(Message, frozen=True, tag=40):
+    """Worker or driver to its raylet: I am up."""
+
+    pid: int
+    is_driver: bool = False
+
+
+class Death(Record, frozen=True):
+    """The end of a process or a node, for good."""
+
+    address: Address
+    reason: str
+
+
+class Deaths(Message, frozen=True, tag=41):
+    """Raylet to GCS, GCS to raylets, raylet to its processes: these have ended."""
+
+    deaths: tuple[Death, ...]
+
+
+class EndWorker(Message, frozen=True, tag=42):
+    """Raylet to worker: end after what you have sent is on its way."""
+
+    reason: str
+
+
+class StartJob(Message, frozen=True, tag=43):
+    """Driver to GCS."""
+
+    namespace: str
+    entrypoint: str
+    metadata: dict[str, str]
+
+
+class JobStarted(Message, frozen=True, tag=44):
+    """GCS to driver; driver to its raylet; raylet to a worker that works for the job from now on."""
+
+    job_id: JobId
+    namespace: str
+
+
+class EndJob(Message, frozen=True, tag=45):
+    """Driver to GCS: the program is over; whatever it started and that is not detached ends."""
+
+    job_id: JobId
+
+
+class JobEnded(Message, frozen=True, tag=46):
+    """GCS to raylets: end the workers of that job."""
+
+    job_id: JobId
+
+
+class NodeView(Record, frozen=True):
+    """What others know of a node."""
+
+    node_id: NodeId
+    version: int
+    """Grows with each change; a lower one is stale."""
+    name: str
+    total: ResourceMap
+    available: ResourceMap
+    labels: dict[str, str]
+    alive: bool = True
+    draining: bool = False
+    waiting: int = 0
+    """Lease requests in its queue."""
+    endpoint: str = ""
+    """Network address, for people and links."""
+
+
+class RegisterNode(Message, frozen=True, tag=47):
+    """Raylet to GCS, at start and when the GCS came back."""
+
+    view: NodeView
+    is_head: bool
+
+
+class NodeRegistered(Message, frozen=True, tag=48):
+    """GCS to raylet."""
+
+    nodes: int
+    """Nodes alive, itself included."""
+
+
+class NodeFenced(Message, frozen=True, tag=49):
+    """GCS to raylet: you were declared dead; end all your workers and start again under a new id."""
+
+
+class Heartbeat(Message, frozen=True, tag=50):
+    """Raylet to GCS: alive."""
+
+    reliable: ClassVar[bool] = False
+
+
+class ReportResources(Message, frozen=True, tag=51):
+    """Raylet to GCS: my resources or queue have changed."""
+
+    view: NodeView
+
+
+class GetView(Message, frozen=True, tag=52):
+    """Anyone to GCS: what has changed in the cluster since ``since``?"""
+
+    since: int
+
+
+class ViewDelta(Message, frozen=True, tag=53):
+    """GCS to asker: nodes that changed after the version that was asked for."""
+
+    version: int
+    nodes: tuple[NodeView, ...]

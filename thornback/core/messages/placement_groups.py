@@ -1,0 +1,144 @@
+"""Placement groups: resources reserved together."""
+
+from __future__ import annotations
+
+from thornback.core.ids import ActorId, JobId, NodeId, ObjectId, TaskId, WorkerId
+from thornback.core.messages.base import Message, Record, ResourceMap
+
+
+class GroupSpec(Record, frozen=True):
+    """What a placement group promises. Its id is a TaskId of the process that made it."""
+
+    group_id: TaskId
+    name: str
+    """Empty for a group without name."""
+    namespace: str
+    strategy: str
+    """PACK, SPREAD, STRICT_PACK or STRICT_SPREAD."""
+    bundles: tuple[ResourceMap, ...]
+    selectors: tuple[tuple[tuple[str, str, tuple[str, ...]], ...], ...]
+    """Labels that the node of each bundle must have; empty, or one per bundle."""
+    detached: bool
+    job_id: JobId
+    actor_id: ActorId = b""
+    """The actor that made it and with which it ends; empty: it ends with the job."""
+    fail_infeasible: bool = False
+    """Remove it instead of waiting when the cluster could never hold it."""
+
+
+class CreateGroup(Message, frozen=True, tag=130):
+    """Anyone to GCS: make this placement group; answered with GroupUpdate, now and whenever its state changes."""
+
+    spec: GroupSpec
+
+
+class RemoveGroup(Message, frozen=True, tag=131):
+    """Anyone to GCS: end the group and what runs in it."""
+
+    group_id: TaskId
+
+
+class SubscribeGroup(Message, frozen=True, tag=132):
+    """Anyone to GCS: tell me where the group's bundles are, now and when that changes."""
+
+    group_id: TaskId
+
+
+class GroupUpdate(Message, frozen=True, tag=133):
+    """GCS to those who asked."""
+
+    group_id: TaskId
+    version: int
+    """Grows with each change."""
+    state: str
+    """PENDING, CREATED, RESCHEDULING or REMOVED."""
+    bundles: tuple[ResourceMap, ...]
+    nodes: tuple[NodeId, ...]
+    """Where each bundle is; empty for one that has no place."""
+    reason: str = ""
+
+
+class FindGroup(Message, frozen=True, tag=134):
+    """Anyone to GCS: which live group has this name? Answered with GroupFound."""
+
+    request: int
+    name: str
+    namespace: str
+
+
+class GroupFound(Message, frozen=True, tag=135):
+    """GCS to asker."""
+
+    request: int
+    group_id: TaskId
+    """Empty if there is none."""
+    bundles: tuple[ResourceMap, ...]
+    names: tuple[str, ...] = ()
+    """Groups that there are, for the error message."""
+
+
+class ReserveBundles(Message, frozen=True, tag=136):
+    """GCS to raylet: set these bundles aside, all or none; answered with BundlesReserved."""
+
+    group_id: TaskId
+    attempt: int
+    """Grows with each attempt at any group."""
+    bundles: tuple[tuple[int, ResourceMap], ...]
+    """(index, resources)"""
+    committed: bool = False
+    """The whole group is on this node: the reservation stands at once."""
+
+
+class BundlesReserved(Message, frozen=True, tag=137):
+    """Raylet to GCS."""
+
+    group_id: TaskId
+    attempt: int
+    granted: bool
+
+
+class CommitBundles(Message, frozen=True, tag=138):
+    """GCS to raylet: the group is complete; tasks may use its bundles."""
+
+    group_id: TaskId
+    nodes: tuple[NodeId, ...]
+    """Of all bundles, by index."""
+
+
+class ReleaseBundles(Message, frozen=True, tag=139):
+    """GCS to raylet: give the resources of these bundles back to the node and end what runs in them."""
+
+    group_id: TaskId
+    attempt: int
+    """Only bundles of this attempt; -1: all, for good."""
+
+
+class BundlesHeld(Message, frozen=True, tag=140):
+    """Raylet to a GCS that has come back: these bundles are set aside here."""
+
+    groups: tuple[tuple[TaskId, tuple[int, ...]], ...]
+
+
+class AbortObject(Message, frozen=True, tag=160):
+    """Process to its raylet: I will not write what I have allocated."""
+
+    object_id: ObjectId
+
+
+class HandoverTaken(Message, frozen=True, tag=161):
+    """Borrower to owner: the registration that ``giver`` made for me has reached me, with the reference."""
+
+    object_id: ObjectId
+    giver: WorkerId
+
+
+class ReviewHandovers(Message, frozen=True, tag=162):
+    """Owner to borrower: ``giver`` has ended; what it registered for you and has not reached you is void."""
+
+    giver: WorkerId
+
+
+class HandoversReviewed(Message, frozen=True, tag=163):
+    """Borrower to owner: I take nothing more from ``giver``; every HandoverTaken was sent before this."""
+
+    giver: WorkerId
