@@ -66,6 +66,16 @@ class Bench:
         return perf_counter() - begin
 
 
+def small_task(ray: Any) -> Any:
+    """A task that does nothing."""
+
+    @ray.remote
+    def small() -> bytes:
+        return b"ok"
+
+    return small
+
+
 def percentile(values: list[float], share: float) -> float:
     """The smallest of ``values`` that at least ``share`` of them do not exceed."""
     ordered = sorted(values)

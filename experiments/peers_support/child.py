@@ -20,7 +20,8 @@ from peers_support.bench import Bench, SkippedError
 from peers_support.rows import PROBES, load_all
 
 MODULES = {"thornback": "thornback", "ray": "ray"}
-SETTLE = 0.3
+SETTLE = 0.5
+QUICK_SETTLE = 0.1
 """Seconds between two probes, for processes of the one before to end."""
 
 
@@ -113,9 +114,12 @@ def main(settings: Settings) -> None:
         bench.start()
     for name in settings.probes:
         report(event="begin", probe=name)
-        report(event="end", probe=name, **_measure(bench, settings.engine, name))
+        begin = time.monotonic()
+        found = _measure(bench, settings.engine, name)
+        report(event="end", probe=name, **found)
+        print(f"{settings.engine}: {name} took {time.monotonic() - begin:.1f} s: {found}", flush=True)
         gc.collect()
-        time.sleep(SETTLE)
+        time.sleep(QUICK_SETTLE if settings.quick else SETTLE)
     report(event="done")
     if settings.start:
         bench.stop()

@@ -7,6 +7,7 @@ against the API that Ray and Thornback share; other engines have versions of the
 from __future__ import annotations
 
 import fnmatch
+import importlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -41,6 +42,7 @@ class Probe:
         seconds: after which it is given up in a full run.
         measures: the function for each engine that has one.
         quick: whether a quick run includes it.
+        fresh: must be the first in its process, as it looks at memory.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Probe:
     group: str
     seconds: float
     quick: bool = True
+    fresh: bool = False
     measures: dict[str, Measure] = field(default_factory=dict)
 
 
@@ -61,12 +64,13 @@ def probe(
     group: str,
     seconds: float = 60,
     quick: bool = True,
+    fresh: bool = False,
     engines: Iterable[str] = COMMON,
 ) -> Callable[[Measure], Measure]:
     """Make a function a probe of ``engines``."""
 
     def add(measure: Measure) -> Measure:
-        PROBES[name] = Probe(name, tuple(metrics), group, seconds, quick, dict.fromkeys(engines, measure))
+        PROBES[name] = Probe(name, tuple(metrics), group, seconds, quick, fresh, dict.fromkeys(engines, measure))
         return measure
 
     return add
@@ -89,18 +93,14 @@ def version_for(engine: str, name: str) -> Callable[[Measure], Measure]:
     return add
 
 
+_MODULES = ("start", "objects", "tasks", "actors", "scale", "bare", "dask")
+"""In the order of the table; versions for other engines come after what they are versions of."""
+
+
 def load_all() -> dict[str, Probe]:
     """All probes."""
-    from peers_support import (  # noqa: F401
-        rows_actors,
-        rows_bare,
-        rows_dask,
-        rows_objects,
-        rows_scale,
-        rows_start,
-        rows_tasks,
-    )
-
+    for name in _MODULES:
+        importlib.import_module(f"peers_support.rows_{name}")
     return PROBES
 
 

@@ -121,8 +121,9 @@ class _Pipeline:
 
     def close(self) -> None:
         """End the workers."""
-        for sock, pid in self.forks:
+        for sock, _ in self.forks:
             sock.close()
+        for _, pid in self.forks:
             os.waitpid(pid, 0)
 
 

@@ -87,17 +87,17 @@ def batch(bench: Bench) -> float:
 
 @version_for(ENGINE, "arguments")
 def arguments(bench: Bench) -> float:
-    """One task with 10,000 small results of others (1,000 in a quick run)."""
+    """One task with 10,000 small results of others (2,000 in a quick run)."""
     client = bench.client
-    values = client.scatter(list(range(bench.size(10_000, 1_000))), hash=False)
+    values = client.scatter(list(range(bench.size(10_000, 2000))), hash=False)
     return bench.once(lambda: client.submit(count_values, values, pure=False).result())
 
 
 @version_for(ENGINE, "queued")
 def queued(bench: Bench) -> tuple[float, float, float]:
-    """Tasks submitted while all workers are busy (10,000 in a quick run)."""
+    """Tasks submitted while all workers are busy (4,000 in a quick run)."""
     client = bench.client
-    count = bench.size(100_000, 2_000)
+    count = bench.size(100_000, 4000)
     client.gather(_many(client, 100))
     with tempfile.TemporaryDirectory() as directory:
         gate = Path(directory) / "open"

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from peers_support.bench import Bench, percentile, resident_bytes
+from peers_support.bench import Bench, percentile, resident_bytes, small_task
 from peers_support.rows import Metric, probe, row
-from peers_support.rows_tasks import small_task
 
 GROUP = "scale"
 QUEUED = (
@@ -40,7 +39,7 @@ LOADED_LATENCY = (
 
 @probe("arguments", [Metric("10,000 arguments to one task", "s", higher_is_better=False)], GROUP, 120)
 def arguments(bench: Bench) -> float:
-    """One task with 10,000 references to small objects."""
+    """One task with 10,000 references to small objects (2,000 in a quick run)."""
     ray = bench.ray
 
     @ray.remote
@@ -48,7 +47,7 @@ def arguments(bench: Bench) -> float:
         return len(values)
 
     ray.get(count.remote(ray.put(0)))
-    references = [ray.put(number) for number in range(10_000)]
+    references = [ray.put(number) for number in range(bench.size(10_000, 2000))]
     return bench.once(lambda: ray.get(count.remote(*references)))
 
 
@@ -97,15 +96,15 @@ def queue_up(bench: Bench, count: int) -> tuple[float, float, float]:
     return draining - submitting, memory / count, end - draining
 
 
-@probe("queued", QUEUED, GROUP, 240)
+@probe("queued", QUEUED, "queued tasks", 240, fresh=True)
 def queued(bench: Bench) -> tuple[float, float, float]:
-    """Tasks submitted while all workers are busy (10,000 in a quick run)."""
-    count = bench.size(100_000, 10_000)
+    """Tasks submitted while all workers are busy (4,000 in a quick run)."""
+    count = bench.size(100_000, 4000)
     submit, memory, drain = queue_up(bench, count)
     return count / submit, memory, count / drain
 
 
-@probe("million", MILLION, GROUP, 240, quick=False, engines=("thornback",))
+@probe("million", MILLION, "a million queued tasks", 240, quick=False, fresh=True, engines=("thornback",))
 def million(bench: Bench) -> tuple[float, float, float]:
     """The same ten times over, for Thornback alone."""
     count = 1_000_000

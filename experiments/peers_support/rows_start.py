@@ -6,9 +6,8 @@ import os
 import time
 
 from peers_support import processes
-from peers_support.bench import Bench
+from peers_support.bench import Bench, small_task
 from peers_support.rows import Metric, probe, version_for
-from peers_support.rows_tasks import small_task
 
 GROUP = "start"
 METRICS = (

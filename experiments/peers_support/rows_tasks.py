@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from peers_support.bench import Bench, SkippedError
+from peers_support.bench import Bench, SkippedError, small_task
 from peers_support.rows import row
 
 GROUP = "tasks"
-
-
-def small_task(ray: Any) -> Any:
-    """A task that does nothing."""
-
-    @ray.remote
-    def small() -> bytes:
-        return b"ok"
-
-    return small
 
 
 @row("single client tasks and get batch", GROUP)
@@ -43,7 +31,7 @@ def all_at_once(bench: Bench) -> float:
 
 @row("multi client tasks async", GROUP, seconds=180)
 def from_actors(bench: Bench) -> float:
-    """Four actors that submit 10,000 tasks each (1,000 in a quick run)."""
+    """Four actors that submit 10,000 tasks each (250 in a quick run)."""
     ray, small = bench.ray, small_task(bench.ray)
 
     @ray.remote(num_cpus=0)
@@ -51,7 +39,7 @@ def from_actors(bench: Bench) -> float:
         def submit(self, count: int) -> None:
             ray.get([small.remote() for _ in range(count)])
 
-    count = bench.size(10_000, 1000)
+    count = bench.size(10_000, 250)
     submitters = [Submitter.remote() for _ in range(4)]
     return bench.rate(lambda: ray.get([each.submit.remote(count) for each in submitters]), 4 * count)
 

@@ -1,4 +1,4 @@
-"""How fast tasks, actor calls and objects are on this machine. ``make bench`` measures; ``make test`` runs each once."""
+"""How fast tasks, actor calls and objects are here. ``make bench`` measures; ``make test`` runs each once."""
 
 from __future__ import annotations
 

@@ -93,7 +93,9 @@ def test_status_without_a_session(own_sessions: dict[str, str]) -> None:
 
 
 def test_status_of_a_running_session(own_sessions: dict[str, str]) -> None:
-    program = "import thornback, sys\nthornback.init(num_cpus=2, resources={'tape': 3})\nprint('up', flush=True)\ninput()"
+    program = (
+        "import thornback, sys\nthornback.init(num_cpus=2, resources={'tape': 3})\nprint('up', flush=True)\ninput()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", program],
         env={**os.environ, **own_sessions},

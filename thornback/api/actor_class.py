@@ -132,6 +132,7 @@ class ActorClass(Generic[P, A]):
             max_task_retries=value_of("actor", self._chosen, "max_task_retries"),
             max_pending_calls=value_of("actor", self._chosen, "max_pending_calls"),
             counted=not self._is_detached,
+            out_of_order=bool(self._chosen.get("allow_out_of_order_execution")),
         )
         return actor_type.encode(info)
 

@@ -56,8 +56,10 @@ class ActorMethod:
         job_id = runtime.core.owner.job_id if running is None else running.job_id
         template = known.template(self._name, self._info, job_id)
         self._info.parameters.check(self._name, args, kwargs)
-        limit = known.info.max_pending_calls
-        task_id, object_ids = blocking.call_actor(runtime, handle._actor_id, template, args, kwargs, limit)
+        info = known.info
+        task_id, object_ids = blocking.call_actor(
+            runtime, handle._actor_id, template, args, kwargs, info.max_pending_calls, info.out_of_order
+        )
         if template.num_returns == STREAMING:
             return ObjectRefGenerator(task_id, runtime)
         return several(object_ids, runtime)

@@ -45,6 +45,8 @@ class ActorType(msgspec.Struct, frozen=True, array_like=True):
     max_pending_calls: int
     counted: bool
     """Whether the actor ends with its last handle (it is not detached)."""
+    out_of_order: bool = False
+    """Whether a call may overtake another that waits for its arguments."""
 
 
 BUILTIN_METHODS: dict[str, MethodInfo] = {

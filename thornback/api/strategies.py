@@ -61,16 +61,19 @@ def _plain(value: Any) -> Strategy:
     if value is None:
         return Strategy()
     if isinstance(value, str):
-        return Strategy(kind=value)
+        return Strategy(kind=value, explicit=value == "DEFAULT")
     if isinstance(value, NodeAffinitySchedulingStrategy):
         return Strategy(kind="NODE", node=_node(value.node_id), soft=bool(value.soft))
     if isinstance(value, NodeLabelSchedulingStrategy):
         return Strategy(kind="LABELS", hard=_conditions(value.hard), preferred=_conditions(value.soft))
     group = value.placement_group
+    if group is None or getattr(group, "is_empty", False):
+        return Strategy(explicit=True)
     binary = getattr(getattr(group, "id", None), "binary", None)
     if binary is None:
         raise ValueError(f"PlacementGroupSchedulingStrategy needs a placement group, not {group!r}")
-    return Strategy(group=binary(), bundle=value.placement_group_bundle_index)
+    capture = bool(value.placement_group_capture_child_tasks)
+    return Strategy(group=binary(), bundle=value.placement_group_bundle_index, capture=capture)
 
 
 def _node(node_id: str | NodeID) -> bytes:

@@ -62,7 +62,11 @@ def strategy(chosen: Mapping[str, Any]) -> Strategy:
     if group is not None and group != "default":
         if wanted is not None:
             raise ValueError("give either 'placement_group' or 'scheduling_strategy', not both")
-        wanted = PlacementGroupSchedulingStrategy(group, chosen.get("placement_group_bundle_index", -1))
+        wanted = PlacementGroupSchedulingStrategy(
+            group,
+            chosen.get("placement_group_bundle_index", -1),
+            chosen.get("placement_group_capture_child_tasks", False),
+        )
     return to_strategy(wanted, chosen.get("label_selector"))
 
 
@@ -116,6 +120,8 @@ def task_template(
         runtime_env: JSON that applies unless the options say otherwise.
     """
     max_retries = chosen.get("max_retries")
+    held = demand("task", chosen)
+    default_calls = 1 if resources.GPU in held else value_of("task", chosen, "max_calls")
     template = TaskTemplate(
         key=b"",
         function_id=function_id,
@@ -123,9 +129,9 @@ def task_template(
         num_returns=num_returns_code(chosen.get("num_returns"), is_generator),
         max_retries=_DEFAULTS.max_retries if max_retries is None else max_retries,
         retry_exceptions=retry_exceptions_code(value_of("task", chosen, "retry_exceptions")),
-        resources=demand("task", chosen),
+        resources=held,
         strategy=strategy(chosen),
-        max_calls=value_of("task", chosen, "max_calls"),
+        max_calls=chosen.get("max_calls", default_calls),
         backpressure=backpressure_code(chosen.get("_generator_backpressure_num_objects")),
         job_id=job_id,
         runtime_env=runtime_env_json(chosen.get("runtime_env")) or runtime_env,

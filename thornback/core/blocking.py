@@ -36,6 +36,7 @@ from thornback.core.messages import (
     QueryState,
     StartJob,
     Stored,
+    Strategy,
     TaskTemplate,
     Value,
 )
@@ -137,11 +138,13 @@ def store(
 class Fetch:
     """Several values on their way to this process."""
 
-    __slots__ = ("abandoned", "blocks", "runtime", "waiter")
+    __slots__ = ("abandoned", "ahead", "blocks", "runtime", "waiter")
 
     def __init__(self, runtime: Runtime, object_ids: Sequence[ObjectId]) -> None:
         self.runtime = runtime
         self.abandoned = False
+        self.ahead = 0
+        """Bytes, if nobody waits for it yet."""
         self.blocks: dict[ObjectId, Block | None] = {}
         unique = dict.fromkeys(object_ids)
         self.waiter = Waiter(len(unique))
@@ -198,7 +201,16 @@ def get(runtime: Runtime, object_ids: Sequence[ObjectId], timeout: float | None)
         ThornbackError: the error of the first failed one, in order.
     """
     with runtime.turn:
-        fetch = Fetch(runtime, object_ids)
+        present = _present(runtime, object_ids)
+        if present is None:
+            fetch = Fetch(runtime, object_ids)
+    if present is not None:
+        try:
+            return [_value_of(object_id, present[object_id]) for object_id in object_ids]
+        finally:
+            for object_id in present:
+                runtime.drop(object_id)
+            present.clear()
     try:
         done = wait_for(runtime, fetch.waiter, timeout)
     except BaseException:
@@ -218,6 +230,29 @@ def get(runtime: Runtime, object_ids: Sequence[ObjectId], timeout: float | None)
         contents.clear()
         with runtime.turn:
             fetch.release()
+
+
+def _present(runtime: Runtime, object_ids: Sequence[ObjectId]) -> dict[ObjectId, Value | memoryview] | None:
+    """Within a turn: what to unpickle, with one local reference each, if all of it is in this process already."""
+    objects = runtime.core.owner.objects
+    table, blocks = runtime.core.owner.references.table, objects.blocks
+    for object_id in object_ids:
+        reference = table.get(object_id)
+        if reference is None or not (type(reference.content) is Value or object_id in blocks):
+            return None
+    found: dict[ObjectId, Value | memoryview] = {}
+    for object_id in object_ids:
+        if object_id in found:
+            continue
+        reference = table[object_id]
+        reference.local += 1
+        if type(reference.content) is Value:
+            found[object_id] = reference.content
+        else:
+            block = blocks[object_id]
+            block.users += 1
+            found[object_id] = objects.read(object_id, block)
+    return found
 
 
 def _value_of(object_id: ObjectId, content: Value | memoryview) -> Any:
@@ -342,12 +377,16 @@ def call_actor(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     max_pending_calls: int = -1,
+    out_of_order: bool = False,
 ) -> tuple[TaskId, list[ObjectId]]:
-    """Call an actor method, as :func:`submit`.
+    """Call an actor method, as :func:`submit`. With ``out_of_order`` it may overtake calls that wait for arguments.
 
     Raises:
         PendingCallsLimitExceeded: so many calls of this process to the actor have not ended.
     """
+    if out_of_order:
+        with runtime.turn:
+            runtime.core.owner.actors.client(actor_id).out_of_order = True
     return _submit(runtime, template, None, args, kwargs, actor_id, max_pending_calls)
 
 
@@ -364,6 +403,8 @@ def _submit(
     context = current.get()
     parent = b"" if context is None else context.task_id
     owner = runtime.core.owner
+    if context is not None and context.strategy.capture and not actor_id:
+        template = captured_template(runtime, template, context.strategy)
     with runtime.turn:
         if max_pending_calls > 0 and owner.actors.client(actor_id).unfinished >= max_pending_calls:
             raise errors.PendingCallsLimitExceeded(
@@ -373,6 +414,27 @@ def _submit(
         task = owner.tasks.submit(template, definition, arguments, dependencies, parent, actor_id)
         _drop_temporaries(runtime, args, kwargs, dependencies)
         return task.task_id, task.returns()
+
+
+def captured(strategy: Strategy, parent: Strategy) -> Strategy:
+    """The strategy of what a task in a placement group submits: any bundle of the group, unless it says otherwise."""
+    if strategy != Strategy():
+        return strategy
+    return Strategy(group=parent.group, capture=True)
+
+
+def captured_template(runtime: Runtime, template: TaskTemplate, parent: Strategy) -> TaskTemplate:
+    """The template as it is used by a task whose group captures its children."""
+    strategy = captured(template.strategy, parent)
+    if strategy is template.strategy:
+        return template
+    known = runtime.core.owner.captured
+    key = template.key + strategy.group
+    if key not in known:
+        if len(known) >= 1000:
+            known.clear()
+        known[key] = msgspec.structs.replace(template, key=key, strategy=strategy)
+    return known[key]
 
 
 def _drop_temporaries(
@@ -440,6 +502,9 @@ def create_actor(
     arguments, dependencies = prepare_arguments(runtime, args, kwargs)
     owner = runtime.core.owner
     with runtime.turn:
+        context = current.get()
+        if context is not None and context.strategy.capture:
+            spec = msgspec.structs.replace(spec, strategy=captured(spec.strategy, context.strategy))
         owner.counter += 1
         actor_id = task_id(owner.worker_id, owner.counter)
         spec = msgspec.structs.replace(spec, actor_id=actor_id, arguments=arguments)

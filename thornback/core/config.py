@@ -42,7 +42,27 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     prestart_workers: bool = True
     """Start a worker per CPU with the node, rather than when first needed."""
     allocation_wait: int = 10 * SECOND
-    """How long a put waits for room in shared memory."""
+    """How long a put, or a read of an object that is elsewhere, waits for room in shared memory without any progress."""
+    spill_directories: tuple[str, ...] = ()
+    """Where objects go that do not fit into memory: directories, or URIs of pyarrow.fs; () is the session directory."""
+    spill_limit: int = -1
+    """Most bytes of spill files of a node; -1: no limit but the disk's, 0: no spilling."""
+    spill_file_size: int = 100 * MIB
+    """Objects are spilled together in files of about this size."""
+    spill_codec: str = "lz4"
+    """How spilled bytes are compressed where that makes them smaller: lz4, zstd or "" for not at all."""
+    spill_writes: int = 2
+    """Files that a node writes at the same time."""
+    spill_ahead: int = 32 * MIB
+    """Most bytes that are read back before anyone asks, after an object that lay before them in the same file."""
+    spill_retry: int = 1 * SECOND
+    """Pause after a spill file could not be written."""
+    pin_hold: int = 1 * SECOND
+    """How long a process keeps an object mapped that it reads no more but still refers to."""
+    prefetch_limit: int = 64 * MIB
+    """Bytes of arguments that a worker brings to its node ahead of the tasks that wait there."""
+    pull_stall: int = 10 * SECOND
+    """A transfer between nodes that makes no progress for so long is tried elsewhere, or again."""
     worker_start_timeout: int = 60 * SECOND
     """A worker that did not register by then is killed and replaced."""
     worker_start_limit: int = 8

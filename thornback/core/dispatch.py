@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from thornback.core.messages import MESSAGES, Message
@@ -28,11 +29,13 @@ def handlers_of(*components: Any) -> dict[type[Message], Handler]:
     """
     table: dict[type[Message], Handler] = {}
     for component in components:
-        for message_type, name in _NAMES.items():
-            handler = getattr(component, name, None)
-            if handler is None:
-                continue
+        for message_type, name in _handled_by(type(component)):
             if message_type in table:
                 raise TypeError(f"{message_type.__name__} has two handlers in one process")
-            table[message_type] = handler
+            table[message_type] = getattr(component, name)
     return table
+
+
+@cache
+def _handled_by(component: type) -> tuple[tuple[type[Message], str], ...]:
+    return tuple((message_type, name) for message_type, name in _NAMES.items() if hasattr(component, name))

@@ -48,6 +48,9 @@ class TaskError(ThornbackError):
             combined = _combined_type(cause_type)
             error = combined.__new__(combined)
             error.__dict__.update(getattr(cause, "__dict__", {}))
+            for name in _SLOTS:
+                if hasattr(cause, name):
+                    setattr(error, name, getattr(cause, name))
             error.args = (self.name, cause, self.traceback_text, self.where)
             error.name, error.cause = self.name, cause
             error.traceback_text, error.where = self.traceback_text, self.where
@@ -56,6 +59,8 @@ class TaskError(ThornbackError):
         return error
 
 
+_SLOTS = ("errno", "strerror", "filename", "filename2", "encoding", "object", "start", "end", "reason", "code", "value")
+"""Attributes of built-in exceptions that are not in their ``__dict__``."""
 _combined_types: dict[type, type[TaskError]] = {}
 
 

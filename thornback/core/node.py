@@ -9,7 +9,7 @@ from thornback.core.dispatch import handlers_of
 from thornback.core.gcs import GlobalControlStore
 from thornback.core.ids import GCS, Address, NodeId, WorkerId
 from thornback.core.messages import Message
-from thornback.core.ports import DurableStore, ObjectMemory, Ports, Processes
+from thornback.core.ports import Disk, DurableStore, ObjectMemory, Ports, Processes
 from thornback.core.raylet import Raylet
 
 
@@ -24,6 +24,7 @@ class NodeCore:
         store: the GCS's tables; None on a node that is not the head.
         resources: integer units, see :mod:`thornback.core.resources`.
         gcs_ports: of the GCS, whose messages must come from the address :data:`GCS`; None: those of the raylet.
+        disk: for spill files; None: objects stay in memory.
     """
 
     def __init__(
@@ -39,12 +40,13 @@ class NodeCore:
         labels: Mapping[str, str],
         endpoint: str = "",
         gcs_ports: Ports | None = None,
+        disk: Disk | None = None,
     ) -> None:
         self.node_id = node_id
         self.name = name
         self.ports = ports
         is_head = store is not None
-        self.raylet = Raylet(node_id, name, ports, processes, memory, config, resources, labels, endpoint, is_head)
+        self.raylet = Raylet(node_id, name, ports, processes, memory, config, resources, labels, endpoint, is_head, disk)
         self.gcs = None if store is None else GlobalControlStore(gcs_ports or ports, store, config)
         self._handlers = {node_id: handlers_of(self.raylet, *self.raylet.parts)}
         if self.gcs is not None:

@@ -102,6 +102,41 @@ class ObjectMemory(Protocol):
         """The block is free; its bytes are not needed any more."""
 
 
+class Piece(NamedTuple):
+    """Where the bytes of one object lie on disk."""
+
+    file: str
+    offset: int
+    stored: int
+    """Bytes on disk."""
+    size: int
+    """Bytes in memory."""
+    codec: str
+    """How they are compressed; "" if they are not."""
+    checksum: int
+    """Of the bytes on disk."""
+
+
+class Disk(Protocol):
+    """Spill files of one node, which hold blocks of the node's :class:`ObjectMemory` that have to make room.
+
+    May be slow, full or corrupt. The blocks stay allocated and unchanged until the call has ended.
+    """
+
+    def write(
+        self, file: str, blocks: Sequence[tuple[int, int]], then: Callable[[Sequence[Piece], str], None]
+    ) -> None:
+        """Write the blocks (offset and size in memory) to a new file, then start a turn with ``then(pieces, "")``; or
+        with ``then((), reason)``, and nothing is left of the file."""
+
+    def read(self, piece: Piece, offset: int, then: Callable[[str], None]) -> None:
+        """Fill the block at ``offset`` in memory with a piece, then start a turn with ``then("")``; or with
+        ``then(reason)`` if the file is gone, torn or corrupt."""
+
+    def delete(self, file: str) -> None:
+        """Remove a file; what is being read of it may fail."""
+
+
 class StartWorker(NamedTuple):
     """What a new worker process is told."""
 

@@ -147,8 +147,10 @@ def loads_value(value: Value) -> Any:
 def error_value(error: BaseException) -> Value:
     """An exception as the value of a failed task."""
     try:
-        return dumps(error).to_value(is_error=True)
-    except SerializationError:
+        value = dumps(error).to_value(is_error=True)
+        loads_value(value)
+        return value
+    except (SerializationError, DeserializationError):
         if isinstance(error, TaskError):
             plain: BaseException = TaskError(error.name, None, error.traceback_text, error.where)
         else:

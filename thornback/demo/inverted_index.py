@@ -50,7 +50,7 @@ def merge(*parts: Part) -> Part:
     return Part(words, 1 + sum(part.tasks for part in parts))
 
 
-def merge_all(parts: list[ray.ObjectRef]) -> ray.ObjectRef:
+def merge_all(parts: list[ray.ObjectRef[Part]]) -> ray.ObjectRef[Part]:
     """Merge a few at a time until one is left. Nothing is fetched here: the tasks wait for each other."""
     while len(parts) > 1:
         groups = [parts[start : start + PARTS_PER_MERGE] for start in range(0, len(parts), PARTS_PER_MERGE)]
@@ -61,11 +61,11 @@ def merge_all(parts: list[ray.ObjectRef]) -> ray.ObjectRef:
 @ray.remote(max_retries=10)
 def index_directory(root: str, directory: str) -> Part:
     """Index a directory, with tasks that are started here."""
-    part: Part = ray.get(merge_all(list(start_parts(root, directory).values())))
+    part = ray.get(merge_all(list(start_parts(root, directory).values())))
     return Part(part.words, 1 + part.tasks)
 
 
-def start_parts(root: str, directory: str) -> dict[str, ray.ObjectRef]:
+def start_parts(root: str, directory: str) -> dict[str, ray.ObjectRef[Part]]:
     """Start a task for each sub-directory and for every few files of a directory."""
     names = sorted(os.listdir(os.path.join(root, directory)))
     paths = [os.path.join(directory, name) for name in names if name not in SKIPPED]

@@ -25,8 +25,9 @@ MOST_UPDATES = 20_000
 def probabilities(weights: np.ndarray, images: np.ndarray) -> np.ndarray:
     """How likely the model finds each digit for each image."""
     scores = images @ weights
-    exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    likely: np.ndarray = np.exp(scores - scores.max(axis=1, keepdims=True))
+    likely /= likely.sum(axis=1, keepdims=True)
+    return likely
 
 
 @ray.remote(max_restarts=-1, max_task_retries=-1)
@@ -58,7 +59,8 @@ class Worker:
         """Where the loss of one batch falls."""
         batch = self.random.integers(len(self.images), size=BATCH)
         images, wanted = self.images[batch], np.eye(weights.shape[1])[self.digits[batch]]
-        return images.T @ (probabilities(weights, images) - wanted) / BATCH
+        gradient: np.ndarray = images.T @ (probabilities(weights, images) - wanted) / BATCH
+        return gradient
 
 
 def load(path: str) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,8 @@ import concurrent.futures
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from greenlet import GreenletExit
+
 from thornback.simulator import threads
 
 if TYPE_CHECKING:
@@ -77,6 +79,11 @@ class VirtualEventLoop(asyncio.BaseEventLoop):
         self._woken = True
         if self._waiting is not None:
             self._waiting.wake()
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Report an error in a callback, but not the end of a killed process."""
+        if not self._world.closed and not isinstance(context.get("exception"), GreenletExit):
+            super().call_exception_handler(context)
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
         """Run ``func`` in another simulated thread of this process, whatever the executor."""

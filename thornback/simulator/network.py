@@ -7,7 +7,7 @@ from heapq import heappush
 from typing import TYPE_CHECKING, Any
 
 from thornback.core import messages as m
-from thornback.core.ids import Address
+from thornback.core.ids import GCS, Address
 from thornback.core.messages import Message
 from thornback.simulator import seeds
 from thornback.simulator.conditions import Conditions
@@ -151,16 +151,18 @@ class Network:
         for address in addresses:
             self.directory[address] = process
 
-    def detach(self, process: Process, detail: str) -> None:
-        """The process has ended; those of its node that spoke with it are told."""
-        for address in [address for address, owner in self.directory.items() if owner is process]:
-            del self.directory[address]
+    def detach(self, process: Process, detail: str) -> dict[Address, Process]:
+        """The process has ended; those of its node that spoke with it are told, and returned."""
+        for address in (process.address, GCS):
+            if self.directory.get(address) is process:
+                del self.directory[address]
         told: dict[Address, Process] = {}
         for other in (*(link.target for link in process.links.values()), *process.incoming):
             if other.node is process.node and other.gate != ENDED and other is not process:
                 told[other.address] = other
         for other in told.values():
             self.tell_down(other, process, detail)
+        return told
 
     def tell_down(self, process: Process, ended: Process, detail: str) -> None:
         """Let ``process`` learn of the end of ``ended``, after all that it has sent."""

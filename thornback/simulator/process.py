@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from thornback.core.config import Config
-from thornback.core.ids import Address, WorkerId
+from thornback.core.ids import GCS, Address, WorkerId, short
 from thornback.core.messages import Message, NodeRegistered, TaskReplies
 from thornback.core.node import NodeCore
 from thornback.core.ports import Ports
@@ -145,7 +145,7 @@ class Process:
 
 
 class NodeProcess(Process):
-    """Hosts a ``NodeCore``.
+    """Hosts the raylet of a ``NodeCore``.
 
     Attributes:
         registered: whether the GCS has accepted it.
@@ -160,15 +160,13 @@ class NodeProcess(Process):
         self.registered = False
 
     def receive(self, to: Address, sender: Address, messages: list[Message]) -> None:
-        """A batch arrived for the raylet or the GCS: one turn."""
+        """A batch arrived: one turn."""
         receive = self.core.receive
         for message in messages:
             receive(to, sender, message)
         if not self.registered and any(isinstance(message, NodeRegistered) for message in messages):
             self.registered = True
-        self.core.end_turn()
-        if self.outbox:
-            self.flush()
+        self.settle()
 
     def peer_down(self, address: Address, detail: str) -> None:
         """A worker or driver of this node has ended: one turn."""
@@ -180,8 +178,36 @@ class NodeProcess(Process):
         self.settle()
 
     def settle(self) -> None:
+        """End the turn; a node process that the cluster has given up starts anew."""
+        raylet = self.core.raylet
+        raylet.end_turn()
+        if self.outbox:
+            self.flush()
+        if raylet.fenced and self.gate != ENDED:
+            self.node.fenced()
+
+
+class GcsProcess(Process):
+    """Hosts the GCS of the head's ``NodeCore``: an address of its own, but the same fate as the raylet."""
+
+    __slots__ = ("core",)
+
+    core: NodeCore
+
+    def receive(self, to: Address, sender: Address, messages: list[Message]) -> None:
+        """A batch arrived: one turn."""
+        receive = self.core.receive
+        for message in messages:
+            receive(GCS, sender, message)
+        self.settle()
+
+    def peer_down(self, address: Address, detail: str) -> None:
+        """Nothing: the GCS learns of ends from raylets."""
+
+    def settle(self) -> None:
         """End the turn."""
-        self.core.end_turn()
+        if self.core.gcs is not None:
+            self.core.gcs.end_turn()
         if self.outbox:
             self.flush()
 
@@ -207,6 +233,17 @@ class UserProcess(Process):
         self.user_code: SimulatedUserCode | None = None
         self.started_through: int | None = None
         self.replies = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a task or actor method runs here."""
+        executor = self.core.executor
+        return executor is not None and bool(executor.running)
+
+    def pending(self) -> list[str]:
+        """For people: the unfinished tasks that this process has submitted."""
+        table = self.core.owner.tasks.table
+        return [f"task {task.template.name} of {short(self.address)} is not finished" for task in list(table.values())[:5]]
 
     def host(self, config: Config, user_code: SimulatedUserCode | None, job_id: int = 0) -> None:
         """Make the core."""

@@ -169,6 +169,7 @@ class UserThread:
         self._waking = None
         current.runtime = self.runtime
         self.surroundings.reads = 0
+        self.world.steps += 1
         if self._loop_state is not None:
             (loop, hooks), self._loop_state = self._loop_state, None
             asyncio._set_running_loop(loop)
@@ -241,7 +242,8 @@ class GreenletThread(UserThread):
             self._target()
         except GreenletExit:
             pass
-        self._leave()
+        finally:
+            self._leave()
 
     @property
     def finished(self) -> bool:
@@ -274,12 +276,17 @@ class GreenletThread(UserThread):
         raise GreenletExit
 
     def kill(self) -> None:
-        """Unwind it; its process has ended."""
+        """Unwind it; its process has ended. Called by the event loop, or after its end."""
+        global active
         for _ in range(100):
             if self._greenlet.dead or self._greenlet is getcurrent():
                 return
             self._enter()
-            self._greenlet.throw(GreenletExit)
+            try:
+                self._greenlet.throw(GreenletExit)
+            finally:
+                active = None
+                current.runtime = None
 
 
 def cancelled(name: str) -> TaskCancelledError:

@@ -10,6 +10,7 @@ from greenlet import GreenletExit
 
 from thornback.core.executor.execution import Outcome
 from thornback.core.ids import TaskId
+from thornback.simulator import threads
 from thornback.simulator.event_loop import VirtualEventLoop
 from thornback.simulator.process import UserProcess
 from thornback.simulator.surroundings import Surroundings
@@ -91,7 +92,8 @@ class SimulatedUserCode:
         thread.wake()
 
     def _serve(self) -> None:
-        thread = self._process.threads[-1]
+        thread = threads.active
+        assert isinstance(thread, GreenletThread)
         while True:
             while self._ready:
                 self._run(thread, self._ready.popleft())
@@ -115,10 +117,10 @@ class SimulatedUserCode:
         """Run it to its end in this thread. What the cost model says comes first."""
         self.running = execution.name
         thread.waits_for = execution.name
-        cost = self._world.cost_of(execution.name)
+        cost = self.cost_of(execution.name)
         if cost:
             try:
-                thread.sleep(int(cost * self._process.node.slowness))
+                thread.sleep(cost)
             except Exception as error:
                 return interrupted(execution, error)
         outcome: Outcome = execution.run()
@@ -181,7 +183,6 @@ class _LoopLane:
 
     def _serve(self) -> None:
         self._thread.waits_for = "asyncio actor"
-        asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 
     def _begin(self, execution: Any) -> None:

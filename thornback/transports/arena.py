@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,10 @@ from pathlib import Path
 from thornback.core.config import MIB
 
 SHARE_OF_MEMORY = 0.3
+LARGE = 8 * MIB
+"""Copies from this size on are made by several threads: twice as fast into fresh pages, a quarter into warm ones."""
+STEP = 4 * MIB
+COPY_THREADS = 4
 SMALLEST = 75 * MIB
 
 
@@ -61,6 +66,50 @@ def create(capacity: int) -> int:
     return fd
 
 
+def _copy_in_parallel(target: memoryview, source: memoryview) -> None:
+    """Copy with as many threads as help, the calling one included; other threads of the process can run meanwhile."""
+    import numpy as np
+
+    to, data = np.frombuffer(target, np.uint8), np.frombuffer(source, np.uint8)
+    starts = iter(range(0, len(data), STEP))
+
+    def work() -> None:
+        for start in starts:
+            np.copyto(to[start : start + STEP], data[start : start + STEP])
+
+    helpers = [threading.Thread(target=work, name="thornback-copy") for _ in range(_helpers())]
+    for helper in helpers:
+        helper.start()
+    try:
+        work()
+    finally:
+        for helper in helpers:
+            helper.join()
+
+
+def _helpers() -> int:
+    return min(len(os.sched_getaffinity(0)), COPY_THREADS) - 1
+
+
+class _Watch(weakref.ref):  # type: ignore[type-arg]
+    """Knows when the array under all views of one ``read`` is gone. Cheaper than :class:`weakref.finalize`."""
+
+    __slots__ = ("released",)
+
+    released: Callable[[], None]
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+
+_watches: set[_Watch] = set()
+
+
+def _view_gone(watch: _Watch) -> None:
+    _watches.discard(watch)
+    watch.released()
+
+
 class Arena:
     """The :class:`thornback.core.ports.ObjectMemory` of one process. Maps the file at first use."""
 
@@ -89,8 +138,16 @@ class Arena:
             if source.format != "B" or source.ndim != 1:
                 source = source.cast("B")
             end = offset + len(source)
-            self._bytes[offset:end] = source
+            if len(source) < LARGE:
+                self._bytes[offset:end] = source
+            else:
+                _copy_in_parallel(self._bytes[offset:end], source)
             offset = end
+
+    def view(self, offset: int, size: int) -> memoryview:
+        """The bytes themselves, for the node process."""
+        self._map()
+        return self._bytes[offset : offset + size]
 
     def read(self, offset: int, size: int, released: Callable[[], None]) -> memoryview:
         """A read-only view; ``released`` is called, from any thread, when the last view derived from it is gone."""
@@ -98,7 +155,9 @@ class Arena:
 
         block = np.frombuffer(self._map(), np.uint8, size, offset)
         block.flags.writeable = False
-        weakref.finalize(block, released).atexit = False
+        watch = _Watch(block, _view_gone)
+        watch.released = released
+        _watches.add(watch)
         return memoryview(block)  # type: ignore[arg-type]
 
     def discard(self, offset: int, size: int) -> None:

@@ -14,7 +14,7 @@ from thornback.core.ids import GCS, NODE_ID_SIZE, WORKER_ID_SIZE, Address, JobId
 from thornback.core.messages import LogLines, Message
 from thornback.core.node import NodeCore
 from thornback.core.ports import NoTrace, Ports
-from thornback.transports import arena, session
+from thornback.transports import arena, disk, session
 from thornback.transports.connection import Connection
 from thornback.transports.links import Links, LinkTransport
 from thornback.transports.loop import EventLoop
@@ -47,6 +47,7 @@ class NodeProcess:
         environment = WorkerEnvironment(options.directory, self._memory, StartedPage(), options.life_fd)
         # The loop comes first: the template, which the processes start, closes what it must not inherit.
         self._loop = EventLoop()
+        self._disk = disk.open_disk(self._config, self._directory, self._loop, self._memory)
         logs = self._directory / session.LOGS
         self._output = OutputCollector(self._loop, logs, self._forward_lines)
         self._processes = WorkerProcesses(
@@ -78,6 +79,7 @@ class NodeProcess:
             self._config,
             options.resources,
             options.labels,
+            disk=self._disk,
             gcs_ports=gcs_ports,
         )
 
@@ -119,6 +121,8 @@ class NodeProcess:
             self._processes.kill_template()
             self._round_until(lambda: not self._processes.template_alive, _STOP_LIMIT)
         self._output.drain()
+        if self._disk is not None:
+            self._disk.close()
         self._links.flush()
         self._round_until(lambda: not self._links.unsent, _FLUSH_LIMIT)
         session.remove(self._directory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
 from queue import SimpleQueue
@@ -35,6 +36,7 @@ class UserThreads:
         self._lanes: dict[str, _ThreadLane] = {}
         self._event_loop: _EventLoopLane | None = None
         self._threads: dict[TaskId, int] = {}
+        self._gpu_ids: tuple[int, ...] = ()
 
     # --- The port -----------------------------------------------------------------------------------------------------
 
@@ -86,6 +88,7 @@ class UserThreads:
         ident = get_ident()
         pump = self.runtime.pump
         self.output.name = execution.name
+        self._show_gpus(execution.context.gpu_ids)
         self._threads[execution.task_id] = ident
         try:
             try:
@@ -98,6 +101,12 @@ class UserThreads:
         del self._threads[execution.task_id]
         pump.take_interrupt(ident)
         return outcome
+
+    def _show_gpus(self, gpu_ids: tuple[int, ...]) -> None:
+        """Let CUDA see just the GPUs that the task was given; a process that never got any is left as it is."""
+        if gpu_ids != self._gpu_ids:
+            self._gpu_ids = gpu_ids
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpu_ids))
 
 
 class _ThreadLane:

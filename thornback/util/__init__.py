@@ -10,28 +10,48 @@ if TYPE_CHECKING:
     from thornback.util.check_serialize import inspect_serializability
     from thornback.util.helpers import as_completed, map_unordered
     from thornback.util.named_actors import list_named_actors
+    from thornback.util.placement_group import (
+        PlacementGroup,
+        get_current_placement_group,
+        get_placement_group,
+        placement_group,
+        placement_group_table,
+        remove_placement_group,
+    )
     from thornback.util.serialization import deregister_serializer, register_serializer
 
 __all__ = [
     "ActorPool",
+    "PlacementGroup",
     "as_completed",
     "deregister_serializer",
+    "get_current_placement_group",
+    "get_placement_group",
     "inspect_serializability",
     "list_named_actors",
     "map_unordered",
+    "placement_group",
+    "placement_group_table",
     "queue",
     "register_serializer",
+    "remove_placement_group",
     "scheduling_strategies",
 ]
 
 _HOMES = {
     "ActorPool": "actor_pool",
+    "PlacementGroup": "placement_group",
     "as_completed": "helpers",
     "deregister_serializer": "serialization",
+    "get_current_placement_group": "placement_group",
+    "get_placement_group": "placement_group",
     "inspect_serializability": "check_serialize",
     "list_named_actors": "named_actors",
     "map_unordered": "helpers",
+    "placement_group": "placement_group",
+    "placement_group_table": "placement_group",
     "register_serializer": "serialization",
+    "remove_placement_group": "placement_group",
 }
 _MODULES = ("actor_pool", "check_serialize", "helpers", "named_actors", "queue", "serialization")
 

@@ -93,6 +93,17 @@ class PlacementGroupSchedulingStrategy:
     placement_group_bundle_index: int = -1
     placement_group_capture_child_tasks: bool | None = None
 
+    def __post_init__(self) -> None:
+        index = self.placement_group_bundle_index
+        if not isinstance(index, int) or isinstance(index, bool):
+            raise TypeError(f"placement_group_bundle_index must be a whole number, not {index!r}")
+        bundles = getattr(self.placement_group, "bundle_cache", None)
+        if index < -1 or (bundles is not None and index >= len(bundles)):
+            count = "" if bundles is None else f" to {len(bundles) - 1}"
+            raise ValueError(
+                f"placement_group_bundle_index={index!r}: must be an index from 0{count}, or -1 for any bundle"
+            )
+
 
 def _strings(name: str, values: tuple[Any, ...]) -> tuple[str, ...]:
     for value in values:

@@ -104,6 +104,8 @@ class Executor:
         self._calls: dict[bytes, int] = {}
         self._replies: dict[tuple[Address, bytes], list[TaskReply]] = {}
         self._arguments: dict[tuple[TaskId, ObjectId], Fetch] = {}
+        self._ahead = 0
+        """Bytes of arguments that were brought here before their tasks have started."""
         self._consumed: dict[TaskId, int] = {}
         self._room: dict[TaskId, tuple[int, Waiter]] = {}
         self._cpu: deque[Waiter] = deque()
@@ -136,7 +138,7 @@ class Executor:
                 template.job_id,
                 self.owner.namespace,
                 resources=template.resources,
-                gpu_ids=self.gpu_ids,
+                gpu_ids=message.gpu_ids,
                 strategy=template.strategy,
                 runtime_env=template.runtime_env,
                 holds_cpu=True,
@@ -278,10 +280,21 @@ class Executor:
 
     # --- Arguments
 
-    def _prefetch(self, execution: Execution) -> None:
+    def _prefetch(self, execution: Execution) -> bool:
+        """Bring its large arguments here, as far as :attr:`Config.prefetch_limit` allows; False if it does not."""
         for dependency in execution.dependencies:
-            if isinstance(dependency.content, Stored):
-                self._fetch(execution.task_id, dependency)
+            content = dependency.content
+            if isinstance(content, Stored) and (execution.task_id, dependency.object_id) not in self._arguments:
+                if self._ahead and self._ahead + content.size > self.config.prefetch_limit:
+                    return False
+                self._ahead += content.size
+                self._fetch(execution.task_id, dependency).ahead = content.size
+        return True
+
+    def _prefetch_next(self, lane: Lane) -> None:
+        for execution in lane.queue:
+            if not self._prefetch(execution):
+                return
 
     def _fetch(self, task: TaskId, dependency: Dependency) -> Fetch:
         key = (task, dependency.object_id)
@@ -301,12 +314,16 @@ class Executor:
         with self.runtime.turn:
             fetch = self._fetch(context.task_id, dependency)
             del self._arguments[(context.task_id, dependency.object_id)]
+            self._ahead -= fetch.ahead
+            if fetch.ahead:
+                self._prefetch_next(self.lanes[""])
         return fetch
 
     def _forget_arguments(self, execution: Execution) -> None:
         for dependency in execution.dependencies:
             fetch = self._arguments.pop((execution.task_id, dependency.object_id), None)
             if fetch is not None:
+                self._ahead -= fetch.ahead
                 fetch.abandon()
 
     # --- Generators

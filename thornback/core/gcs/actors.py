@@ -49,7 +49,7 @@ from thornback.core.messages import (
     Value,
 )
 from thornback.core.ports import Write
-from thornback.core.resources import fits
+from thornback.core.resources import describe, fits
 from thornback.core.scheduling.policies import allowed, is_feasible, place, why_infeasible
 from thornback.core.serialization import error_value
 
@@ -104,6 +104,8 @@ class ActorTable:
         self.names: dict[tuple[str, str], ActorId] = {}
         self.by_lease: dict[LeaseId, Actor] = {}
         self.unplaced: dict[ActorId, Actor] = {}
+        self.by_group: dict[bytes, dict[ActorId, Actor]] = {}
+        """Live actors of each placement group."""
         self._early: dict[ActorId, dict[Address, None]] = {}
         """Subscribers to actors that are not registered yet."""
         self._dead_processes: dict[Address, None] = {}
@@ -126,6 +128,8 @@ class ActorTable:
         actor = self.table[spec.actor_id] = Actor(spec)
         if spec.name:
             self.names[key] = spec.actor_id
+        if spec.strategy.group:
+            self.by_group.setdefault(spec.strategy.group, {})[spec.actor_id] = actor
         actor.subscribers = {sender: None, **self._early.pop(spec.actor_id, {})}
         write = Write("actors", spec.actor_id, encode(spec))
 
@@ -163,6 +167,9 @@ class ActorTable:
         nodes = self.gcs.nodes.view.alive()
         demand = spec.placement_resources
         self.unplaced.pop(spec.actor_id, None)
+        if spec.strategy.group:
+            self._place_in_group(actor)
+            return
         if not is_feasible(demand, nodes, spec.strategy):
             self.unplaced[spec.actor_id] = actor
             name = f"actor {spec.definition.name}"
@@ -174,6 +181,37 @@ class ActorTable:
             able = [node.node_id for node in nodes if allowed(node, spec.strategy) and fits(demand, node.total)]
             chosen = able[self.random.randrange(len(able))]
         self.gcs.nodes.debit(chosen, demand)
+        self._ask(actor, chosen)
+
+    def _place_in_group(self, actor: Actor) -> None:
+        group = self.gcs.groups.table.get(actor.spec.strategy.group)
+        index = actor.spec.strategy.bundle
+        demand = actor.spec.resources
+        if group is None or group.state == "REMOVED":
+            self._group_removed(actor, "it has ended" if group is None else group.reason)
+            return
+        places = [node for place, node in enumerate(group.nodes) if index in (-1, place) and node]
+        bundles = [bundle for place, bundle in enumerate(group.spec.bundles) if index in (-1, place)]
+        if not any(fits(demand, bundle) for bundle in bundles):
+            which = f"bundle {index}" if index >= 0 else "every bundle"
+            text = f"actor {actor.spec.definition.name} needs {describe(demand)}, more than {which} of its group has"
+            self._died(actor, text, error_value(errors.ActorUnschedulableError(text, actor.spec.actor_id.hex())))
+        elif not places or group.state != "CREATED":
+            self.unplaced[actor.spec.actor_id] = actor
+            actor.reason = f"its placement group is {group.state}: {group.reason}"
+        else:
+            self._ask(actor, places[self._leases % len(places)])
+
+    def group_removed(self, group_id: bytes, reason: str) -> None:
+        """A placement group has ended, and with it the actors in it."""
+        for actor in list(self.by_group.get(group_id, {}).values()):
+            self._group_removed(actor, reason)
+
+    def _group_removed(self, actor: Actor, reason: str) -> None:
+        text = f"actor {actor.spec.definition.name} has ended with its placement group: {reason}"
+        self._died(actor, text, error_value(errors.ActorPlacementGroupRemoved(text, actor.spec.actor_id.hex())))
+
+    def _ask(self, actor: Actor, chosen: NodeId) -> None:
         self._leases += 1
         actor.lease_id = task_id(GCS.ljust(WORKER_ID_SIZE, b"\0"), self._leases)
         self.by_lease[actor.lease_id] = actor
@@ -281,6 +319,9 @@ class ActorTable:
         actor.reason = reason
         actor.error = error
         self.unplaced.pop(spec.actor_id, None)
+        self.by_group.get(spec.strategy.group, {}).pop(spec.actor_id, None)
+        if not self.by_group.get(spec.strategy.group, True):
+            del self.by_group[spec.strategy.group]
         if actor.worker_id:
             self.transport.send(node_of(actor.worker_id), KillWorker(actor.worker_id, f"its actor has ended: {reason}"))
         elif actor.lease_id:
@@ -295,6 +336,7 @@ class ActorTable:
             oldest = next(iter(self._dead_actors))
             del self._dead_actors[oldest]
             self.table.pop(oldest, None)
+        self.gcs.groups.actor_died(spec.actor_id)
 
     def on_actor_exiting(self, sender: Address, message: ActorExiting) -> None:
         """The actor ends itself."""

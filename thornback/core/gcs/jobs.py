@@ -71,6 +71,7 @@ class JobTable:
             return
         job.ended = self.clock.now()
         self.gcs.actors.job_ended(job.job_id, reason)
+        self.gcs.groups.job_ended(job.job_id)
         for node in self.gcs.nodes.alive():
             self.transport.send(node, JobEnded(job.job_id))
         ended = [known for known in self.table.values() if known.ended is not None]

@@ -62,14 +62,14 @@ class NodeTable:
         self._heard[sender] = self.clock.now()
         self._update(message.view)
         self.transport.send(sender, NodeRegistered(len(self._heard)))
-        self.gcs.actors.view_changed()
+        self.gcs.view_changed()
 
     def on_report_resources(self, sender: Address, message: ReportResources) -> None:
         """A node's resources have changed."""
         if sender in self._heard:
             self._heard[sender] = self.clock.now()
             self._update(message.view)
-            self.gcs.actors.view_changed()
+            self.gcs.view_changed()
         else:
             self.transport.send(sender, NodeFenced())
 

@@ -12,6 +12,7 @@ from thornback.core.gcs.events import EventTable
 from thornback.core.gcs.jobs import JobTable
 from thornback.core.gcs.keys import KeyTable
 from thornback.core.gcs.nodes import NodeTable
+from thornback.core.gcs.placement_groups import GroupTable
 from thornback.core.ids import Address
 from thornback.core.messages import QueryState, StateRows
 from thornback.core.ports import DurableStore, Ports
@@ -31,15 +32,16 @@ class GlobalControlStore:
         self.nodes = NodeTable(self)
         self.jobs = JobTable(self)
         self.actors = ActorTable(self)
+        self.groups = GroupTable(self)
         self.keys = KeyTable(self)
         self.events = EventTable(self)
-        self.parts: tuple[Any, ...] = (self.nodes, self.jobs, self.actors, self.keys, self.events)
+        self.parts: tuple[Any, ...] = (self.nodes, self.jobs, self.actors, self.groups, self.keys, self.events)
 
     def start(self) -> None:
         """Load what was committed before, then serve."""
         for write in self.store.load():
             if write.value is not None:
-                for table in (self.keys, self.jobs):
+                for table in (self.keys, self.jobs, self.groups):
                     if write.table == table.name:
                         table.load(write.key, write.value)
         self.nodes.start()
@@ -47,6 +49,12 @@ class GlobalControlStore:
     def process_died(self, address: Address, reason: str) -> None:
         """A process or a node has ended for good."""
         self.actors.process_died(address, reason)
+        self.groups.process_died(address)
+
+    def view_changed(self) -> None:
+        """Nodes or their resources have changed: what waits for them may go on."""
+        self.groups.view_changed()
+        self.actors.view_changed()
 
     def on_query_state(self, sender: Address, message: QueryState) -> None:
         """Rows of one of the tables."""
@@ -54,6 +62,7 @@ class GlobalControlStore:
             "nodes": self.nodes.rows,
             "jobs": self.jobs.rows,
             "actors": self.actors.rows,
+            "placement_groups": self.groups.rows,
             "named_actors": self.actors.named_rows,
             "tasks": self.events.rows,
             "timeline": self.events.rows,

@@ -71,6 +71,7 @@ from thornback.core.messages.nodes import (
     ViewDelta,
 )
 from thornback.core.messages.objects import (
+    AbortObject,
     AddBorrower,
     AllocateObject,
     BorrowerAdded,
@@ -78,6 +79,9 @@ from thornback.core.messages.objects import (
     FetchObject,
     FreeObjects,
     GetObject,
+    HandoversReviewed,
+    HandoverTaken,
+    KeepCopy,
     ObjectAllocated,
     ObjectChunk,
     ObjectContent,
@@ -86,11 +90,12 @@ from thornback.core.messages.objects import (
     PinFailed,
     PinObject,
     RemoveBorrower,
+    ReviewHandovers,
     SealObject,
+    TrimPins,
     UnpinObject,
 )
 from thornback.core.messages.placement_groups import (
-    AbortObject,
     BundlesHeld,
     BundlesReserved,
     CommitBundles,
@@ -99,12 +104,9 @@ from thornback.core.messages.placement_groups import (
     GroupFound,
     GroupSpec,
     GroupUpdate,
-    HandoversReviewed,
-    HandoverTaken,
     ReleaseBundles,
     RemoveGroup,
     ReserveBundles,
-    ReviewHandovers,
     SubscribeGroup,
 )
 from thornback.core.messages.reports import (
@@ -216,6 +218,7 @@ __all__ = [
     "Heartbeat",
     "JobEnded",
     "JobStarted",
+    "KeepCopy",
     "KeyValue",
     "KillActor",
     "KillWorker",
@@ -274,6 +277,7 @@ __all__ = [
     "TaskReply",
     "TaskTemplate",
     "TasksReturned",
+    "TrimPins",
     "UnpinObject",
     "Value",
     "ViewDelta",

@@ -68,7 +68,7 @@ class ReturnLease(Message, frozen=True, tag=25):
 
 
 class ReclaimLeases(Message, frozen=True, tag=26):
-    """Raylet to holder: others wait for these workers; push nothing more to them and return them when they are done."""
+    """Raylet to owner: others wait for these workers; push nothing more to them and return them when they are done."""
 
     lease_ids: tuple[LeaseId, ...]
 

@@ -144,3 +144,38 @@ class CopyChanged(Message, frozen=True, tag=96):
 
     object_id: ObjectId
     present: bool
+
+
+class AbortObject(Message, frozen=True, tag=160):
+    """Process to its raylet: I will not write what I have allocated."""
+
+    object_id: ObjectId
+
+
+class HandoverTaken(Message, frozen=True, tag=161):
+    """Borrower to owner: the registration that ``giver`` made for me has reached me, with the reference."""
+
+    object_id: ObjectId
+    giver: WorkerId
+
+
+class ReviewHandovers(Message, frozen=True, tag=162):
+    """Owner to borrower: ``giver`` has ended; what it registered for you and has not reached you is void."""
+
+    giver: WorkerId
+
+
+class HandoversReviewed(Message, frozen=True, tag=163):
+    """Borrower to owner: I take nothing more from ``giver``; every HandoverTaken was sent before this."""
+
+    giver: WorkerId
+
+
+class KeepCopy(Message, frozen=True, tag=164):
+    """Owner to raylet: the primary copy is gone; yours is it now. Answered with CopyChanged if it is not there."""
+
+    object_id: ObjectId
+
+
+class TrimPins(Message, frozen=True, tag=165):
+    """Raylet to process: room is short; give back the pins of objects that you do not read now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thornback.core.ids import ActorId, JobId, NodeId, ObjectId, TaskId, WorkerId
+from thornback.core.ids import ActorId, JobId, NodeId, TaskId
 from thornback.core.messages.base import Message, Record, ResourceMap
 
 
@@ -117,28 +117,3 @@ class BundlesHeld(Message, frozen=True, tag=140):
     """Raylet to a GCS that has come back: these bundles are set aside here."""
 
     groups: tuple[tuple[TaskId, tuple[int, ...]], ...]
-
-
-class AbortObject(Message, frozen=True, tag=160):
-    """Process to its raylet: I will not write what I have allocated."""
-
-    object_id: ObjectId
-
-
-class HandoverTaken(Message, frozen=True, tag=161):
-    """Borrower to owner: the registration that ``giver`` made for me has reached me, with the reference."""
-
-    object_id: ObjectId
-    giver: WorkerId
-
-
-class ReviewHandovers(Message, frozen=True, tag=162):
-    """Owner to borrower: ``giver`` has ended; what it registered for you and has not reached you is void."""
-
-    giver: WorkerId
-
-
-class HandoversReviewed(Message, frozen=True, tag=163):
-    """Borrower to owner: I take nothing more from ``giver``; every HandoverTaken was sent before this."""
-
-    giver: WorkerId

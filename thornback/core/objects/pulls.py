@@ -7,14 +7,15 @@ from collections import deque
 from thornback.core.config import Config
 from thornback.core.ids import Address, NodeId, ObjectId, owner_of
 from thornback.core.messages import CopyChanged, FetchObject, ObjectChunk, PinFailed, PinObject
-from thornback.core.objects.store import Entry, NodeStore
+from thornback.core.objects.entry import Entry
+from thornback.core.objects.store import NodeStore
 from thornback.core.ports import Ports
 
 
 class Pull:
     """One object on its way to this node."""
 
-    __slots__ = ("asked", "entry", "nodes", "object_id", "readers", "received", "size", "tried")
+    __slots__ = ("asked", "entry", "nodes", "object_id", "readers", "received", "reserving", "seen", "size", "tried")
 
     def __init__(self, object_id: ObjectId, size: int, nodes: tuple[NodeId, ...]) -> None:
         self.object_id = object_id
@@ -24,6 +25,10 @@ class Pull:
         self.tried: list[NodeId] = []
         self.readers: dict[Address, int] = {}
         self.entry: Entry | None = None
+        self.reserving = False
+        """Room for it is waited for."""
+        self.seen = -1
+        """Bytes received at the last look for progress."""
         self.asked = 0
         self.received: dict[int, int] = {}
         """Offset to size of the chunks that have arrived."""
@@ -46,6 +51,8 @@ class Pulls:
     def on_pin_object(self, sender: Address, message: PinObject) -> None:
         """A process of this node wants to read an object."""
         object_id = message.object_id
+        if self.store.is_dead(sender):
+            return
         entry = self.store.entries.get(object_id)
         pull = self.active.get(object_id)
         if pull is not None:
@@ -55,7 +62,7 @@ class Pulls:
         elif entry is None:
             self._start(sender, message)
         elif entry.sealed:
-            self.store.pin(entry, sender)
+            self.store.pin_for(entry, sender)
         else:
             entry.on_seal.append(lambda _sealed: self.on_pin_object(sender, message))
 
@@ -66,7 +73,26 @@ class Pulls:
         pull.tried = [node for node in message.nodes if node not in nodes]
         self.active[message.object_id] = pull
         self.queue.append(pull)
+        self._watch(pull)
         self._continue()
+
+    def _watch(self, pull: Pull) -> None:
+        """A transfer that makes no progress starts again, with another node where there is one."""
+
+        def look() -> None:
+            if self.active.get(pull.object_id) is not pull:
+                return
+            received = sum(pull.received.values())
+            if received == pull.seen and pull.asked and pull.nodes:
+                self._rewind(pull)
+                pull.nodes.append(pull.nodes.pop(0))
+                if pull not in self.queue:
+                    self.queue.append(pull)
+                self._continue()
+            pull.seen = received
+            self._watch(pull)
+
+        self.store.clock.call_after(self.config.pull_stall, look)
 
     def _continue(self) -> None:
         while self.queue:
@@ -76,10 +102,10 @@ class Pulls:
                 self._failed(pull, "no node has it")
                 continue
             if pull.entry is None:
-                if self.store.allocate(pull.object_id, pull.size, self.node_id) is None:
-                    self._no_room(pull)
+                if not pull.reserving:
+                    self._reserve(pull)
+                if pull.entry is None:
                     return
-                pull.entry = self.store.entries[pull.object_id]
             if self.in_flight >= self.config.transfer_in_flight:
                 return
             size = min(self.config.transfer_chunk, pull.size - pull.asked)
@@ -89,10 +115,36 @@ class Pulls:
             if pull.asked >= pull.size:
                 self.queue.popleft()
 
-    def _no_room(self, pull: Pull) -> None:
-        if self.in_flight == 0 and len(self.active) == 1:
-            self.queue.popleft()
-            self._failed(pull, f"no room for a copy of {pull.size:,} bytes in the object store")
+    def _reserve(self, pull: Pull) -> None:
+        pull.reserving = True
+
+        def then(entry: Entry | None, reason: str) -> None:
+            pull.reserving = False
+            if self.active.get(pull.object_id) is not pull:
+                if entry is not None:
+                    self.store.abort(entry)
+                return
+            pull.entry = entry
+            if entry is None:
+                if pull in self.queue:
+                    self.queue.remove(pull)
+                self._no_entry(pull, reason)
+            if waited:
+                self._continue()
+
+        waited = False
+        self.store.reserve(pull.object_id, pull.size, self.node_id, True, then)
+        waited = True
+
+    def _no_entry(self, pull: Pull, reason: str) -> None:
+        """There is no room for a copy; or, without a reason, the object has been made here meanwhile."""
+        if reason:
+            self._failed(pull, reason, full=True)
+            return
+        del self.active[pull.object_id]
+        for reader, count in pull.readers.items():
+            for _ in range(count):
+                self.on_pin_object(reader, PinObject(pull.object_id, pull.size, tuple(pull.nodes)))
 
     # --- Answers
 
@@ -134,13 +186,16 @@ class Pulls:
         pull.asked = 0
         pull.received.clear()
 
-    def _failed(self, pull: Pull, reason: str) -> None:
+    def _failed(self, pull: Pull, reason: str, full: bool = False) -> None:
         del self.active[pull.object_id]
+        if pull.reserving:
+            self.store.room.withdraw((self.node_id, pull.object_id))
         if pull.entry is not None:
             self.store.abort(pull.entry)
+        nodes = () if full else tuple(pull.tried)
         for reader, count in pull.readers.items():
             for _ in range(count):
-                self.transport.send(reader, PinFailed(pull.object_id, tuple(pull.tried), reason))
+                self.transport.send(reader, PinFailed(pull.object_id, nodes, reason, full))
 
     def process_died(self, address: Address) -> None:
         """A node or process has ended: ask others for what came from there, drop what it wanted."""
@@ -162,9 +217,15 @@ class Pulls:
             self.transport.send(sender, ObjectChunk(message.object_id, message.offset, -1, b""))
         elif not entry.sealed:
             entry.on_seal.append(lambda _sealed: self.on_fetch_object(sender, message))
-        else:
-            view = self.store.memory.read(entry.offset + message.offset, message.size, _nothing)
-            self.transport.send(sender, ObjectChunk(message.object_id, message.offset, entry.size, bytes(view)))
+        elif not self.store.is_dead(sender):
+            self.store.bring(entry, lambda reason: self._serve(sender, message, entry, reason))
+
+    def _serve(self, sender: Address, message: FetchObject, entry: Entry, reason: str | None) -> None:
+        if reason is not None:
+            self.transport.send(sender, ObjectChunk(message.object_id, message.offset, -1, b""))
+            return
+        view = self.store.memory.read(entry.offset + message.offset, message.size, _nothing)
+        self.transport.send(sender, ObjectChunk(message.object_id, message.offset, entry.size, bytes(view)))
 
 
 def _nothing() -> None:

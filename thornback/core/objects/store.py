@@ -1,126 +1,147 @@
-"""The objects in one node's shared memory: who writes, reads and owns them, and when their bytes are free again."""
+"""The objects in one node's shared memory: who writes, reads and owns them, and when their bytes are free again.
+
+When memory is short, room is made in this order: copies whose primary is on another node go; primaries that are on disk
+already leave memory; the least recently used of the others are written to disk. What somebody reads stays. If that is not
+enough, the demand waits (:mod:`.room`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from thornback.core.config import Config
-from thornback.core.ids import Address, ObjectId, owner_of, short
+from thornback.core.config import MILLISECOND, Config
+from thornback.core.ids import NODE_ID_SIZE, Address, ObjectId, owner_of, short
 from thornback.core.messages import (
+    AbortObject,
     AllocateObject,
     CopyChanged,
     FreeObjects,
+    KeepCopy,
     ObjectAllocated,
     ObjectPinned,
+    PinFailed,
     SealObject,
+    TrimPins,
     UnpinObject,
 )
 from thornback.core.objects.allocator import Allocator
-from thornback.core.ports import ObjectMemory, Ports
+from thornback.core.objects.entry import IN, Entry
+from thornback.core.objects.room import RoomQueue
+from thornback.core.objects.spilling import Spilling
+from thornback.core.ports import Disk, ObjectMemory, Ports
 
 EXISTS = -2
 NO_ROOM = -1
-
-
-class Entry:
-    """One object in shared memory."""
-
-    __slots__ = ("doomed", "object_id", "offset", "on_seal", "pins", "primary", "sealed", "size", "writer")
-
-    def __init__(self, object_id: ObjectId, offset: int, size: int, writer: Address) -> None:
-        self.object_id = object_id
-        self.offset = offset
-        self.size = size
-        self.writer = writer
-        self.sealed = False
-        self.primary = False
-        self.doomed = False
-        """Nobody refers to it; it goes when the last pin does."""
-        self.pins: dict[Address, int] = {}
-        self.on_seal: list[Callable[[Entry | None], None]] = []
-        """Called when it is written, or with None when its writer gave up."""
+DEAD_LIMIT = 100_000
+TRIM_PERIOD = 50 * MILLISECOND
 
 
 class NodeStore:
-    """What lies where in the node's shared memory."""
+    """What lies where in the node's shared memory, and on its disk.
 
-    def __init__(self, node_id: Address, ports: Ports, memory: ObjectMemory, config: Config) -> None:
+    Attributes:
+        entries: all objects of the node.
+    """
+
+    def __init__(
+        self, node_id: Address, ports: Ports, memory: ObjectMemory, config: Config, disk: Disk | None = None
+    ) -> None:
         self.node_id = node_id
         self.clock = ports.clock
         self.transport = ports.transport
         self.trace = ports.trace
         self.memory = memory
+        self.disk = disk
         self.config = config
         self.allocator = Allocator(memory.capacity)
+        self.spilling = Spilling(node_id, ports, disk, config, self._spilled)
+        self.room = RoomQueue(ports.clock, config.allocation_wait)
         self.entries: dict[ObjectId, Entry] = {}
-        self._waiting: dict[tuple[Address, ObjectId], Callable[[], bool]] = {}
-        """Allocations that wait for room, oldest first; each returns whether it is settled."""
-        self.dead: set[Address] = set()
+        self._copies: dict[ObjectId, Entry] = {}
+        """In memory and not used, least recently used first: copies; primaries that are on disk as well; the others."""
+        self._clean: dict[ObjectId, Entry] = {}
+        self._dirty: dict[ObjectId, Entry] = {}
+        self.dead: dict[Address, None] = {}
+        self._trim_timer = False
+        self._retry_timer = False
 
     # --- Writing
 
     def on_allocate_object(self, sender: Address, message: AllocateObject) -> None:
         """A process wants to write an object."""
         object_id = message.object_id
-
-        def attempt() -> bool:
-            entry = self.entries.get(object_id)
-            if entry is None:
-                offset = self.allocate(object_id, message.size, sender)
-                if offset is None:
-                    return False
-                self.transport.send(sender, ObjectAllocated(object_id, offset))
-            elif entry.sealed:
+        if self.is_dead(sender):
+            return
+        entry = self.entries.get(object_id)
+        if entry is not None:
+            if entry.sealed:
                 self.transport.send(sender, ObjectAllocated(object_id, EXISTS))
             else:
                 entry.on_seal.append(lambda _sealed: self.on_allocate_object(sender, message))
+            return
+
+        def then(new: Entry | None, reason: str) -> None:
+            if new is not None:
+                new.origin = message.origin
+                new.keep = message.pinned
+                self.transport.send(sender, ObjectAllocated(object_id, new.offset))
+            elif reason:
+                self.transport.send(sender, ObjectAllocated(object_id, NO_ROOM, reason))
+            else:
+                self.on_allocate_object(sender, message)
+
+        self.reserve(object_id, message.size, sender, False, then)
+
+    def reserve(
+        self,
+        object_id: ObjectId,
+        size: int,
+        writer: Address,
+        reading: bool,
+        then: Callable[[Entry | None, str], None],
+    ) -> None:
+        """Find room for an object that is not here: ``then(entry, "")``; or ``then(None, reason)``; or, if the object has
+        come in another way meanwhile, ``then(None, "")``."""
+        if size > self.allocator.capacity:
+            then(
+                None,
+                f"an object of {size:,} bytes does not fit into this node's object store of "
+                f"{self.allocator.capacity:,} bytes; raise object_store_memory",
+            )
+            return
+
+        def attempt() -> bool:
+            if object_id in self.entries:
+                then(None, "")
+                return True
+            offset = self._take(size)
+            if offset is None:
+                return False
+            entry = self.entries[object_id] = Entry(object_id, offset, size, writer, self.clock.now())
+            then(entry, "")
             return True
 
-        if message.size > self.allocator.capacity:
-            reason = (
-                f"an object of {message.size:,} bytes does not fit into this node's object store of "
-                f"{self.allocator.capacity:,} bytes; raise object_store_memory"
-            )
-            self.transport.send(sender, ObjectAllocated(object_id, NO_ROOM, reason))
-        elif not attempt():
-            self._wait_for_room(sender, object_id, message.size, attempt)
+        self._settle((writer, object_id), size, reading, attempt, lambda: then(None, self._full(size)))
 
-    def _wait_for_room(self, sender: Address, object_id: ObjectId, size: int, attempt: Callable[[], bool]) -> None:
-        key = (sender, object_id)
-        self._waiting[key] = attempt
+    def _settle(
+        self,
+        key: tuple[Address, ObjectId],
+        size: int,
+        reading: bool,
+        attempt: Callable[[], bool],
+        fail: Callable[[], None],
+    ) -> None:
+        if (len(self.room) and not reading) or not attempt():
+            self.room.add(key, size, reading, attempt, fail)
+            self._make_room()
 
-        def give_up() -> None:
-            if self._waiting.pop(key, None) is not None:
-                self.transport.send(sender, ObjectAllocated(object_id, NO_ROOM, self._full(size)))
-
-        self.clock.call_after(self.config.allocation_wait, give_up)
-
-    def _full(self, size: int) -> str:
-        largest = sorted(self.entries.values(), key=lambda entry: (-entry.size, entry.object_id))[:5]
-        holders = ", ".join(
-            f"{short(entry.object_id)} of {short(owner_of(entry.object_id))}: {entry.size:,} bytes" for entry in largest
-        )
-        return (
-            f"no room for an object of {size:,} bytes: {self.allocator.used:,} of {self.allocator.capacity:,} bytes of "
-            f"the object store are in use; the largest holders are {holders}"
-        )
-
-    def allocate(self, object_id: ObjectId, size: int, writer: Address) -> int | None:
-        """A block for an object that is not here; copies that nobody reads make room. None: there is none."""
-        offset = self.allocator.allocate(size)
-        while offset is None and self._evict_one():
-            offset = self.allocator.allocate(size)
-        if offset is not None:
-            self.entries[object_id] = Entry(object_id, offset, size, writer)
-        return offset
-
-    def _evict_one(self) -> bool:
-        for entry in self.entries.values():
-            if entry.sealed and not entry.primary and not entry.pins:
-                self._delete(entry)
-                self.transport.send(owner_of(entry.object_id), CopyChanged(entry.object_id, False))
-                return True
-        return False
+    def on_abort_object(self, sender: Address, message: AbortObject) -> None:
+        """A process will not write what it asked for."""
+        if self.room.withdraw((sender, message.object_id)):
+            self.room.serve(freed=False)
+        entry = self.entries.get(message.object_id)
+        if entry is not None and not entry.sealed and entry.writer == sender:
+            self.abort(entry)
 
     def on_seal_object(self, sender: Address, message: SealObject) -> None:
         """A process has written its object."""
@@ -139,23 +160,101 @@ class NodeStore:
         calls, entry.on_seal = entry.on_seal, []
         for call in calls:
             call(entry)
-        if entry.doomed or self.is_dead(owner_of(entry.object_id)):
+        if self.is_dead(owner_of(entry.object_id)):
             entry.doomed = True
-            self._delete_if_unused(entry)
+        self._settled(entry)
 
     def abort(self, entry: Entry) -> None:
-        """Its writer is gone; whoever waits is told."""
+        """Its writer has given up or is gone; whoever waits is told."""
         self._delete(entry)
-        for call in entry.on_seal:
+        calls, entry.on_seal = entry.on_seal, []
+        for call in calls:
             call(None)
 
     # --- Reading
 
+    def bring(self, entry: Entry, then: Callable[[str | None], None]) -> None:
+        """Call ``then(None)`` when a sealed object is in memory, at once if it is; with the reason if there is no room for
+        it; with "" if it turned out to be lost."""
+        if entry.in_memory:
+            then(None)
+            return
+        entry.on_present.append(then)
+        if entry.moving == IN:
+            return
+        entry.moving = IN
+
+        def attempt() -> bool:
+            offset = self._take(entry.size)
+            if offset is not None:
+                self._restore(entry, offset)
+            return offset is not None
+
+        def fail() -> None:
+            entry.moving = ""
+            self._present(entry, self._full(entry.size))
+
+        self._settle((self.node_id, entry.object_id), entry.size, True, attempt, fail)
+
+    def _restore(self, entry: Entry, offset: int) -> None:
+        assert self.disk is not None and entry.piece is not None
+        entry.offset = offset
+
+        def then(reason: str) -> None:
+            entry.moving = ""
+            if reason:
+                self._lost_on_disk(entry, reason)
+                return
+            if self.trace.enabled:
+                self.trace.event("object.restored", entry.object_id, entry.size)
+            self._present(entry, None)
+
+        self.disk.read(entry.piece, offset, then)
+        self._read_ahead(entry)
+
+    def _read_ahead(self, entry: Entry) -> None:
+        following = self.spilling.following(entry)
+        if following is None or following.size > self.config.spill_ahead or len(self.room):
+            return
+        offset = self.allocator.allocate(following.size)
+        if offset is not None:
+            following.moving = IN
+            self._restore(following, offset)
+
+    def _present(self, entry: Entry, reason: str | None) -> None:
+        calls, entry.on_present = entry.on_present, []
+        for call in calls:
+            call(reason)
+        self._settled(entry)
+
+    def _lost_on_disk(self, entry: Entry, reason: str) -> None:
+        if self.trace.enabled:
+            self.trace.event("object.unreadable", entry.object_id, reason)
+        calls, entry.on_present = entry.on_present, []
+        self._delete(entry)
+        self.transport.send(owner_of(entry.object_id), CopyChanged(entry.object_id, False))
+        for call in calls:
+            call("")
+
+    def pin_for(self, entry: Entry, reader: Address) -> None:
+        """A process wants to read a sealed object: it is told where it is, once it is in memory, and it stays there."""
+
+        def then(reason: str | None) -> None:
+            if self.is_dead(reader):
+                return
+            if reason is None:
+                self.pin(entry, reader)
+            elif reason:
+                self.transport.send(reader, PinFailed(entry.object_id, (), reason, True))
+            else:
+                self.transport.send(reader, PinFailed(entry.object_id, (self.node_id,), "its spill file is damaged"))
+
+        self.bring(entry, then)
+
     def pin(self, entry: Entry, reader: Address) -> None:
         """The object stays until the reader is done."""
         entry.pins[reader] = entry.pins.get(reader, 0) + 1
-        if entry.object_id in self.entries and not entry.primary:
-            self.entries[entry.object_id] = self.entries.pop(entry.object_id)
+        self._unpark(entry)
         self.transport.send(reader, ObjectPinned(entry.object_id, entry.offset, entry.size))
 
     def on_unpin_object(self, sender: Address, message: UnpinObject) -> None:
@@ -166,7 +265,96 @@ class NodeStore:
         entry.pins[sender] -= message.count
         if entry.pins[sender] <= 0:
             del entry.pins[sender]
-        self._delete_if_unused(entry)
+        self._settled(entry)
+
+    # --- Room
+
+    def _take(self, size: int) -> int | None:
+        offset = self.allocator.allocate(size)
+        while offset is None and self._evict_one():
+            offset = self.allocator.allocate(size)
+        return offset
+
+    def _evict_one(self) -> bool:
+        for entry in self._copies.values():
+            self._delete(entry)
+            self.transport.send(owner_of(entry.object_id), CopyChanged(entry.object_id, False))
+            return True
+        for entry in self._clean.values():
+            del self._clean[entry.object_id]
+            self._release_memory(entry)
+            return True
+        return False
+
+    def _make_room(self) -> None:
+        """Demands wait: write objects to disk, and ask readers for what they hold without need."""
+        if not len(self.room):
+            return
+        for entry in self.spilling.start(list(self._dirty.values()), self.room.wanted):
+            del self._dirty[entry.object_id]
+        if self.spilling.pause and not self._retry_timer:
+            self._retry_timer = True
+            self.clock.call_after(self.spilling.pause, self._retry)
+        if not self._trim_timer:
+            self._trim_timer = True
+            self.clock.call_after(TRIM_PERIOD, self._trim_over)
+            readers = {reader for entry in self.entries.values() for reader in entry.pins}
+            for reader in sorted(readers):
+                self.transport.send(reader, TrimPins())
+
+    def _retry(self) -> None:
+        self._retry_timer = False
+        self._make_room()
+
+    def _trim_over(self) -> None:
+        self._trim_timer = False
+        self._make_room()
+
+    def _spilled(self, entry: Entry) -> None:
+        self._settled(entry)
+
+    def _settled(self, entry: Entry) -> None:
+        """After a change: delete what nobody needs, park what nobody reads, and serve who waits for room."""
+        if entry.used or entry.moving or not entry.sealed or entry.object_id not in self.entries:
+            return
+        if entry.doomed:
+            self._delete(entry)
+            return
+        if entry.offset >= 0:
+            self._unpark(entry)
+            if not entry.primary:
+                self._copies[entry.object_id] = entry
+            elif entry.piece is not None:
+                self._clean[entry.object_id] = entry
+            elif not entry.keep:
+                self._dirty[entry.object_id] = entry
+        if len(self.room):
+            self.room.serve()
+            self._make_room()
+
+    def _unpark(self, entry: Entry) -> None:
+        for parked in (self._copies, self._clean, self._dirty):
+            parked.pop(entry.object_id, None)
+
+    def _full(self, size: int) -> str:
+        in_memory = [entry for entry in self.entries.values() if entry.offset >= 0]
+        largest = sorted(in_memory, key=lambda entry: (-entry.size, entry.object_id))[:5]
+        pinned = sum(entry.size for entry in in_memory if entry.pins)
+        holders = "; ".join(
+            f"{short(entry.object_id)} of {short(owner_of(entry.object_id))}: {entry.size:,} bytes"
+            f"{f' from {entry.origin}' if entry.origin else ''}{', being read' if entry.pins else ''}"
+            for entry in largest
+        )
+        disk = ""
+        if self.spilling.trouble:
+            disk = f" (spilling fails: {self.spilling.trouble})"
+        elif 0 <= self.config.spill_limit <= self.spilling.bytes_on_disk + self.spilling.bytes_under_way + size:
+            disk = f" (spill_limit is {self.config.spill_limit:,} bytes)"
+        return (
+            f"no room for an object of {size:,} bytes: {self.allocator.used:,} of {self.allocator.capacity:,} bytes of "
+            f"the object store are in use, {pinned:,} of them by readers, and "
+            f"{self.spilling.bytes_on_disk:,} bytes are on disk{disk}; the largest holders are {holders}"
+        )
 
     # --- Freeing
 
@@ -176,50 +364,56 @@ class NodeStore:
             entry = self.entries.get(object_id)
             if entry is not None:
                 entry.doomed = True
-                if entry.sealed:
-                    self._delete_if_unused(entry)
+                self._settled(entry)
 
-    def _delete_if_unused(self, entry: Entry) -> None:
-        if entry.doomed and not entry.pins and entry.object_id in self.entries:
-            self._delete(entry)
-        elif self._waiting and not entry.pins:
-            self._retry_waiting()
+    def on_keep_copy(self, sender: Address, message: KeepCopy) -> None:
+        """The node with the primary copy is gone: ours must not be evicted."""
+        entry = self.entries.get(message.object_id)
+        if entry is None:
+            self.transport.send(sender, CopyChanged(message.object_id, False))
+        else:
+            entry.primary = True
+            self._settled(entry)
+
+    def _release_memory(self, entry: Entry) -> None:
+        self.allocator.release(entry.offset)
+        self.memory.discard(entry.offset, entry.size)
+        entry.offset = -1
 
     def _delete(self, entry: Entry) -> None:
         del self.entries[entry.object_id]
-        self.allocator.release(entry.offset)
-        self.memory.discard(entry.offset, entry.size)
+        self._unpark(entry)
+        if entry.offset >= 0:
+            self._release_memory(entry)
+        self.spilling.drop(entry)
         if self.trace.enabled:
             self.trace.event("object.deleted", entry.object_id)
-        self._retry_waiting()
+        if len(self.room):
+            self.room.serve()
 
-    def _retry_waiting(self) -> None:
-        for key, attempt in list(self._waiting.items()):
-            if key in self._waiting:
-                del self._waiting[key]
-                if not attempt():
-                    self._waiting = {key: attempt, **self._waiting}
-                    return
+    # --- Deaths
 
     def is_dead(self, address: Address) -> bool:
         """Whether that process, or its node, has ended."""
-        return address in self.dead or address[:8] in self.dead
+        return address in self.dead or address[:NODE_ID_SIZE] in self.dead
 
     def process_died(self, address: Address) -> None:
-        """A process or node has ended: its pins and unfinished writes go, and all that it owned."""
-        self.dead.add(address)
-        for key in [key for key in self._waiting if key[0].startswith(address)]:
-            del self._waiting[key]
+        """A process or node has ended: its pins and unfinished writes go, and all that it owned. The owners of other
+        things that it has written learn that they exist, in case it could not tell them."""
+        self.dead[address] = None
+        if len(self.dead) > DEAD_LIMIT:
+            del self.dead[next(iter(self.dead))]
+        self.room.process_died(address)
         for entry in list(self.entries.values()):
+            owner = owner_of(entry.object_id)
             for reader in [reader for reader in entry.pins if reader.startswith(address)]:
                 del entry.pins[reader]
-            if entry.object_id not in self.entries:
-                continue
             if not entry.sealed and entry.writer.startswith(address):
-                self.abort(entry)
-            elif owner_of(entry.object_id).startswith(address):
+                if entry.object_id in self.entries:
+                    self.abort(entry)
+                continue
+            if owner.startswith(address):
                 entry.doomed = True
-                if entry.sealed:
-                    self._delete_if_unused(entry)
-            elif entry.sealed:
-                self._delete_if_unused(entry)
+            elif entry.primary and entry.writer == address:
+                self.transport.send(owner, CopyChanged(entry.object_id, True))
+            self._settled(entry)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from thornback.core import errors
@@ -59,8 +58,8 @@ class ActorClient:
         self.worker_id: WorkerId = b""
         self.reason = ""
         self.error: Value | None = None
-        self.queue: deque[Task] = deque()
-        """Calls not sent yet, in submission order; some still wait for arguments."""
+        self.queue: dict[int, Task] = {}
+        """Calls not sent yet, by their place in submission order; some still wait for arguments."""
         self.in_flight: dict[TaskId, Task] = {}
         self.next_sequence = 0
         self.next_place = 0
@@ -99,7 +98,8 @@ class Actors:
         references = self.owner.references
         handle = references.new_owned(return_id(spec.actor_id, 0))
         handle.released = False
-        self.clients[spec.actor_id] = ActorClient(spec.actor_id)
+        client = self.clients[spec.actor_id] = ActorClient(spec.actor_id)
+        client.out_of_order = spec.out_of_order
         for object_id in (*spec.definition.contained, *spec.arguments.contained, *dependencies):
             references.hold(object_id)
         creation.unresolved = 1
@@ -165,7 +165,7 @@ class Actors:
         client.next_place += 1
         client.unfinished += 1
         task.place = client.next_place
-        client.queue.append(task)
+        client.queue[task.place] = task
         self.owner.references.hold(return_id(task.actor_id, 0))
 
     def ended(self, task: Task) -> None:
@@ -179,7 +179,8 @@ class Actors:
     def ready(self, task: Task) -> None:
         """The arguments of a call are known (again)."""
         client = self.client(task.actor_id)
-        if client.in_flight.pop(task.task_id, None) is not None:
+        if task.place not in client.queue:
+            client.in_flight.pop(task.task_id, None)
             self._requeue(client, [task])
         if client.state == DEAD:
             self._fail_all(client)
@@ -189,8 +190,8 @@ class Actors:
     def withdraw(self, task: Task) -> None:
         """The call was cancelled before it was sent."""
         client = self.clients.get(task.actor_id)
-        if client is not None and task in client.queue:
-            client.queue.remove(task)
+        if client is not None:
+            client.queue.pop(task.place, None)
 
     @property
     def urgent(self) -> bool:
@@ -207,20 +208,15 @@ class Actors:
 
     def _push(self, client: ActorClient) -> None:
         batch: list[Task] = []
-        skipped: list[Task] = []
-        queue = client.queue
         tasks = self.owner.tasks
-        while queue:
-            task = queue[0]
+        for place, task in list(client.queue.items()):
             if task.state == QUEUED and tasks.still_resolved(task):
-                batch.append(queue.popleft())
-            elif task.state == DONE:
-                queue.popleft()
-            elif client.out_of_order:
-                skipped.append(queue.popleft())
-            else:
+                batch.append(task)
+            elif task.state != DONE:
+                if client.out_of_order:
+                    continue
                 break
-        queue.extend(skipped)
+            del client.queue[place]
         limit = self.owner.config.push_batch
         for start in range(0, len(batch), limit):
             self._send(client, batch[start : start + limit])
@@ -261,8 +257,8 @@ class Actors:
         self._dirty[client.actor_id] = client
 
     def _requeue(self, client: ActorClient, tasks: list[Task]) -> None:
-        known = {task.place: task for task in (*tasks, *client.queue)}
-        client.queue = deque(known[place] for place in sorted(known))
+        known = {task.place: task for task in (*tasks, *client.queue.values())}
+        client.queue = {place: known[place] for place in sorted(known)}
 
     # --- The actor's life
 
@@ -321,8 +317,8 @@ class Actors:
         return False
 
     def _fail_all(self, client: ActorClient) -> None:
-        queue, client.queue = client.queue, deque()
-        for task in queue:
+        queue, client.queue = client.queue, {}
+        for task in queue.values():
             self.owner.tasks.fail(task, self._error(client, task))
 
     def _error(self, client: ActorClient, task: Task) -> BaseException:

@@ -16,6 +16,7 @@ from thornback.core.config import MILLISECOND, Config
 from thornback.core.ids import Address, LeaseId, NodeId, TaskId, WorkerId, node_of, short, task_id
 from thornback.core.messages import (
     CancelLease,
+    GroupUpdate,
     LeaseBlocked,
     LeaseGranted,
     LeaseInfeasible,
@@ -33,7 +34,9 @@ from thornback.core.messages import (
     TasksReturned,
     TaskTemplate,
 )
+from thornback.core.owner.groups import CREATED, REMOVED
 from thornback.core.owner.tasks import PUSHED, QUEUED, Task
+from thornback.core.resources import describe, fits
 
 if TYPE_CHECKING:
     from thornback.core.owner.owner import Owner
@@ -49,6 +52,7 @@ class Lease:
         "blocked",
         "closing",
         "functions",
+        "gpu_ids",
         "group",
         "in_flight",
         "lease_id",
@@ -63,6 +67,7 @@ class Lease:
         self.lease_id = lease_id
         self.worker_id = worker_id
         self.group = group
+        self.gpu_ids: tuple[int, ...] = ()
         self.in_flight: dict[TaskId, Task] = {}
         self.next_sequence = 0
         self.blocked = False
@@ -79,6 +84,7 @@ class SchedulingClass:
     """Tasks that can use the same workers."""
 
     __slots__ = (
+        "deep",
         "idle",
         "infeasible",
         "key",
@@ -100,6 +106,8 @@ class SchedulingClass:
         self.leases: dict[LeaseId, Lease] = {}
         self.idle: dict[LeaseId, Lease] = {}
         """Leases without work."""
+        self.deep: dict[LeaseId, Lease] = {}
+        """Leases that had several tasks when they were last looked at."""
         self.open: dict[LeaseId, Lease] = {}
         """Leases with work that may have room for more."""
         self.requests: dict[LeaseId, NodeId] = {}
@@ -140,7 +148,7 @@ class Leases:
             resources = tuple(sorted(template.resources.items()))
             shape = (resources, template.strategy, template.runtime_env, template.fail_infeasible)
             self._class_of_template[template.key] = shape
-        node = self._preferred_node(task) if task.dependencies else b""
+        node = self._preferred_node(task) if task.dependencies and not template.strategy.group else b""
         key = (shape, node)
         group = self.classes.get(key)
         if group is None:
@@ -194,7 +202,7 @@ class Leases:
             if not group.queue:
                 self._steal(group)
             self._schedule_return(group)
-        if not group.stall_timer and len(group.idle) < len(group.leases):
+        if not group.stall_timer and group.deep:
             group.stall_timer = True
             self.clock.call_after(STALL, lambda: self._check_stalls(group))
         if not (group.queue or group.leases or group.requests):
@@ -257,6 +265,8 @@ class Leases:
                 functions, templates, batch = [], [], []
         if batch:
             self._send(lease, functions, templates, batch)
+        if len(lease.in_flight) > 1:
+            group.deep[lease.lease_id] = lease
         elif not lease.in_flight:
             self._set_idle(lease)
 
@@ -270,9 +280,11 @@ class Leases:
     def _send(self, lease: Lease, functions: list[bytes], templates: list[TaskTemplate], batch: list[TaskCall]) -> None:
         known = self.owner.tasks.definitions
         definitions = tuple(known[function_id] for function_id in functions)
-        self.transport.send(lease.worker_id, PushTasks(lease.lease_id, definitions, tuple(templates), tuple(batch)))
+        self.transport.send(lease.worker_id, PushTasks(lease.lease_id, definitions, tuple(templates), tuple(batch), lease.gpu_ids))
 
     def _request_more(self, group: SchedulingClass) -> None:
+        if group.template.strategy.group and not self._group_usable(group):
+            return
         queue = group.queue
         wanted = len(queue)
         run_time = self.run_times.get(queue[0].template.key)
@@ -288,7 +300,12 @@ class Leases:
         lease_id = task_id(owner.worker_id, owner.counter)
         group.requests[lease_id] = group.node
         self.request_class[lease_id] = group
-        self._ask(group, lease_id, group.node, 0)
+        node = group.node
+        strategy = group.template.strategy
+        if strategy.group:
+            places = owner.groups.nodes_of(owner.groups.known[strategy.group], strategy.bundle)
+            node = places[owner.counter % len(places)]
+        self._ask(group, lease_id, node, 0)
 
     def _ask(self, group: SchedulingClass, lease_id: LeaseId, node: NodeId, hops: int) -> None:
         template = group.template
@@ -309,6 +326,40 @@ class Leases:
         )
         self.transport.send(node, request)
 
+    # --- Placement groups
+
+    def _group_usable(self, group: SchedulingClass) -> bool:
+        """Whether the class's placement group has a place now; tasks that never can run in it are failed."""
+        template = group.template
+        strategy = template.strategy
+        update = self.owner.groups.lookup(strategy.group)
+        if update is None:
+            return False
+        error: BaseException | None = None
+        if update.state == REMOVED:
+            text = f"{template.name} was to run in placement group {short(strategy.group)}, which has ended"
+            error = errors.TaskPlacementGroupRemoved(f"{text}: {update.reason}")
+        else:
+            error = _misfit(template, update)
+        if error is not None:
+            queue, group.queue = group.queue, deque()
+            for task in queue:
+                self.owner.tasks.fail(task, error)
+            return False
+        return update.state == CREATED and bool(self.owner.groups.nodes_of(update, strategy.bundle))
+
+    def group_changed(self, update: GroupUpdate) -> None:
+        """A placement group has its place, or another one, or has ended: its tasks are sent there, or fail."""
+        for group in self.classes.values():
+            if group.template.strategy.group != update.group_id:
+                continue
+            self._dirty[group] = None
+            for lease_id, node in list(group.requests.items()):
+                if node not in update.nodes:
+                    del group.requests[lease_id]
+                    del self.request_class[lease_id]
+                    self.transport.send(node, CancelLease(lease_id))
+
     def _cancel_requests(self, group: SchedulingClass) -> None:
         for lease_id, node in group.requests.items():
             del self.request_class[lease_id]
@@ -326,6 +377,7 @@ class Leases:
         del group.requests[message.lease_id]
         group.infeasible = ""
         lease = Lease(message.lease_id, message.worker_id, group, self.clock.now())
+        lease.gpu_ids = message.gpu_ids
         self.by_id[lease.lease_id] = lease
         group.leases[lease.lease_id] = lease
         group.idle[lease.lease_id] = lease
@@ -369,8 +421,19 @@ class Leases:
         """A leased worker ended."""
         error_type = errors.OutOfMemoryError if message.out_of_memory else errors.WorkerCrashedError
         lease = self.by_id.get(message.lease_id)
-        if lease is not None:
+        if lease is None:
+            return
+        if message.group_removed:
+            self._lost_with_group(lease)
+        else:
             self._lost(lease, error_type, message.reason, message.started_through)
+
+    def _lost_with_group(self, lease: Lease) -> None:
+        self._remove(lease)
+        group_id = short(lease.group.template.strategy.group)
+        for task in lease.in_flight.values():
+            text = f"{task.template.name} ran in placement group {group_id}, which was removed"
+            self.owner.tasks.fail(task, errors.TaskPlacementGroupRemoved(text))
 
     def _lost(
         self, lease: Lease, error_type: type[errors.WorkerCrashedError], reason: str, through: int | None
@@ -386,6 +449,7 @@ class Leases:
         del lease.group.leases[lease.lease_id]
         lease.group.idle.pop(lease.lease_id, None)
         lease.group.open.pop(lease.lease_id, None)
+        lease.group.deep.pop(lease.lease_id, None)
         self._dirty[lease.group] = None
 
     def process_died(self, address: Address, reason: str) -> None:
@@ -465,7 +529,9 @@ class Leases:
     # --- Balance
 
     def _steal(self, group: SchedulingClass) -> None:
-        loaded = [lease for lease in group.leases.values() if len(lease.in_flight) > 1 and not lease.stealing]
+        for lease_id in [key for key, lease in group.deep.items() if len(lease.in_flight) <= 1]:
+            del group.deep[lease_id]
+        loaded = [lease for lease in group.deep.values() if not lease.stealing]
         if not loaded:
             return
         loaded.sort(key=lambda lease: -len(lease.in_flight))
@@ -479,8 +545,8 @@ class Leases:
     def _check_stalls(self, group: SchedulingClass) -> None:
         now = self.clock.now()
         working = False
-        for lease in group.leases.values():
-            if not lease.in_flight or lease.blocked:
+        for lease in group.deep.values():
+            if lease.blocked:
                 continue
             working = working or len(lease.in_flight) > 1
             if len(lease.in_flight) > 1 and not lease.stealing and now - lease.progress >= STALL:
@@ -509,3 +575,14 @@ class Leases:
     def _return(self, lease: Lease) -> None:
         self._remove(lease)
         self.transport.send(node_of(lease.worker_id), ReturnLease(lease.lease_id))
+
+
+def _misfit(template: TaskTemplate, update: GroupUpdate) -> BaseException | None:
+    """The error for a task that no bundle that it may use could ever hold."""
+    bundle = template.strategy.bundle
+    usable = [each for index, each in enumerate(update.bundles) if bundle in (-1, index)]
+    if any(fits(template.resources, each) for each in usable):
+        return None
+    held = ", ".join(dict.fromkeys(map(describe, usable))) or f"none of index {bundle}"
+    text = f"{template.name} needs {describe(template.resources)}, more than its placement group's bundle has: {held}"
+    return errors.TaskUnschedulableError(text)

@@ -15,6 +15,7 @@ from thornback.core.messages import (
     CopyChanged,
     FreeObjects,
     GetObject,
+    KeepCopy,
     ObjectAllocated,
     ObjectContent,
     ObjectPinned,
@@ -23,6 +24,7 @@ from thornback.core.messages import (
     PinObject,
     SealObject,
     Stored,
+    TrimPins,
     UnpinObject,
     Value,
 )
@@ -51,10 +53,16 @@ class Objects:
 
     Args:
         recover: called with an owned reference all of whose copies are lost; returns whether it will be rebuilt.
+        pin_hold: see :attr:`thornback.core.config.Config.pin_hold`.
     """
 
     def __init__(
-        self, references: ReferenceTable, ports: Ports, memory: ObjectMemory, recover: Callable[[Reference], bool]
+        self,
+        references: ReferenceTable,
+        ports: Ports,
+        memory: ObjectMemory,
+        recover: Callable[[Reference], bool],
+        pin_hold: int,
     ) -> None:
         self.references = references
         self.node_id = node_of(references.worker_id)
@@ -62,9 +70,15 @@ class Objects:
         self.trace = ports.trace
         self.memory = memory
         self.recover = recover
+        self.clock = ports.clock
+        self.pin_hold = pin_hold
         self.blocks: dict[ObjectId, Block] = {}
         self.views_ended: deque[ObjectId] = deque()
         """Filled from any thread as views are collected; emptied in :meth:`end_turn`."""
+        self._idle: dict[ObjectId, None] = {}
+        """Blocks without users, and (below) those that were so at the last look already."""
+        self._idle_before: dict[ObjectId, None] = {}
+        self._idle_timer = False
         self._pinning: dict[ObjectId, list[Callable[[Block | None], None]]] = {}
         self._allocating: dict[ObjectId, Waiter] = {}
 
@@ -156,6 +170,7 @@ class Objects:
     def value_released(self, reference: Reference) -> None:
         """Nobody refers to an owned object: free its copies and let go of what it contains."""
         content, reference.content = reference.content, None
+        self.reference_forgotten(reference.object_id)
         if reference.strays:
             strays, reference.strays = reference.strays, ()
             self.free(reference.object_id, strays)
@@ -211,6 +226,8 @@ class Objects:
             return
         if nodes:
             reference.content = Stored(content.size, nodes, content.contained)
+            if nodes[0] != content.nodes[0]:
+                self.transport.send(nodes[0], KeepCopy(reference.object_id))
             return
         reference.content = None
         for object_id in content.contained:
@@ -305,13 +322,52 @@ class Objects:
         return self.memory.read(block.offset, block.size, released)
 
     def unused(self, object_id: ObjectId) -> None:
-        """One user of a block less."""
+        """One user of a block less. While the object is referred to, its pin is kept for a moment: it may be read again."""
         block = self.blocks.get(object_id)
-        if block is not None:
-            block.users -= 1
-            if block.users == 0:
-                del self.blocks[object_id]
-                self.transport.send(self.node_id, UnpinObject(object_id, 1))
+        if block is None:
+            return
+        block.users -= 1
+        if block.users > 0:
+            return
+        if self.pin_hold > 0 and object_id in self.references.table:
+            self._idle[object_id] = None
+            if not self._idle_timer:
+                self._idle_timer = True
+                self.clock.call_after(self.pin_hold, self._idle_over)
+        else:
+            self._unpin(object_id)
+
+    def _unpin(self, object_id: ObjectId) -> None:
+        del self.blocks[object_id]
+        self._idle.pop(object_id, None)
+        self._idle_before.pop(object_id, None)
+        self.transport.send(self.node_id, UnpinObject(object_id, 1))
+
+    def _idle_over(self) -> None:
+        self._idle_timer = False
+        self._unpin_idle(self._idle_before)
+        self._idle_before, self._idle = self._idle, {}
+        if self._idle_before:
+            self._idle_timer = True
+            self.clock.call_after(self.pin_hold, self._idle_over)
+
+    def _unpin_idle(self, idle: dict[ObjectId, None]) -> None:
+        for object_id in list(idle):
+            block = self.blocks.get(object_id)
+            if block is not None and block.users == 0:
+                self._unpin(object_id)
+        idle.clear()
+
+    def on_trim_pins(self, sender: Address, message: TrimPins) -> None:
+        """The raylet needs room."""
+        self._unpin_idle(self._idle_before)
+        self._unpin_idle(self._idle)
+
+    def reference_forgotten(self, object_id: ObjectId) -> None:
+        """Nothing in this process refers to the object any more."""
+        block = self.blocks.get(object_id)
+        if block is not None and block.users == 0:
+            self._unpin(object_id)
 
     def end_turn(self) -> None:
         """Give back the pins of views that were collected."""

@@ -26,6 +26,7 @@ from thornback.core.messages import (
     ActorSpec,
     Content,
     Dependency,
+    GroupFound,
     HandoversReviewed,
     JobStarted,
     KeyValue,
@@ -33,9 +34,11 @@ from thornback.core.messages import (
     NamedActor,
     ReviewHandovers,
     StateRows,
+    TaskTemplate,
     ViewDelta,
 )
 from thornback.core.owner.actors import Actors
+from thornback.core.owner.groups import Groups
 from thornback.core.owner.leases import Leases
 from thornback.core.owner.objects import Objects
 from thornback.core.owner.references import Reference, ReferenceTable
@@ -68,12 +71,15 @@ class Owner:
         """Makes the ids of tasks, puts and leases of this process."""
         self.dropped: deque[ObjectId] = deque()
         self.references = ReferenceTable(worker_id, ports.transport, self._released, self._forgotten)
-        self.objects = Objects(self.references, ports, memory, lambda reference: self.tasks.recover(reference))
+        self.objects = Objects(self.references, ports, memory, lambda reference: self.tasks.recover(reference), config.pin_hold)
         self.streams = Streams(self)
         self.actors = Actors(self)
+        self.groups = Groups(self)
         self.leases = Leases(self, config)
         self.tasks = Tasks(self, config)
-        self.parts = (self.references, self.references.handovers, self.objects, self.streams, self.actors, self.leases, self.tasks)
+        self.parts = (self.references, self.references.handovers, self.objects, self.streams, self.actors, self.groups, self.leases, self.tasks)
+        self.captured: dict[bytes, TaskTemplate] = {}
+        """Templates of functions that tasks in placement groups call, within their groups."""
         self._requests: dict[int, Waiter] = {}
         self._views: list[Waiter] = []
         self._job = Waiter()
@@ -110,6 +116,8 @@ class Owner:
             self.actors.handle_released(actor_id)
 
     def _forgotten(self, reference: Reference) -> None:
+        if self.objects.blocks:
+            self.objects.reference_forgotten(reference.object_id)
         if reference.owned:
             self.tasks.return_forgotten(reference)
         if reference.object_id[:TASK_ID_SIZE] in self.actors.clients:
@@ -220,6 +228,10 @@ class Owner:
 
     def on_named_actor(self, sender: Address, message: NamedActor) -> None:
         """Answer to GetNamedActor."""
+        self._answered(message.request, message)
+
+    def on_group_found(self, sender: Address, message: GroupFound) -> None:
+        """Answer to FindGroup."""
         self._answered(message.request, message)
 
     def await_view(self) -> Waiter:

@@ -21,6 +21,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
+
 from thornback.core.ids import NODE_ID_SIZE, Address, NodeId, ObjectId, WorkerId, node_of, owner_of
 from thornback.core.messages import AddBorrower, BorrowerAdded, Content, RemoveBorrower
 from thornback.core.owner.handovers import Handovers
@@ -30,56 +32,41 @@ DEAD_LIMIT = 100_000
 """Ended processes that are remembered, oldest forgotten first."""
 
 
-class Reference:
-    """What this process knows of one object that it owns or borrows."""
+class Reference(msgspec.Struct, gc=False, eq=False):
+    """What this process knows of one object that it owns or borrows.
 
-    __slots__ = (
-        "asked",
-        "asking",
-        "borrowers",
-        "content",
-        "covered",
-        "holds",
-        "lineage",
-        "local",
-        "object_id",
-        "owned",
-        "registrations",
-        "origin",
-        "released",
-        "strays",
-        "watchers",
-    )
+    Not tracked by the garbage collector, whose passes would otherwise grow with the number of objects; the table drops
+    each record explicitly.
+    """
 
-    def __init__(self, object_id: ObjectId, owned: bool) -> None:
-        self.object_id = object_id
-        self.owned = owned
-        self.local = 0
-        """Reference objects in user code of this process."""
-        self.holds = 0
-        """Uses inside the engine: arguments of unfinished tasks, containing objects, streams, pending registrations."""
-        self.lineage = 0
-        """Owned: objects whose rebuilding would need this one."""
-        self.borrowers: dict[WorkerId, int] | None = None
-        """Owned: registrations by process. A count is negative while a removal has overtaken its registration."""
-        self.registrations = 0
-        """Borrowed: how often this process is registered with the owner."""
-        self.covered: list[Callable[[], None]] | None = None
-        """Borrowed: called once the registration under way is confirmed."""
-        self.content: Content | None = None
-        """None: not known, or not made yet."""
-        self.released = False
-        """Owned: the value was let go, the record remains for lineage."""
-        self.asked = False
-        """Borrowed: the owner was asked for the content."""
-        self.asking: list[Address] | None = None
-        """Owned: borrowers that wait for the content."""
-        self.watchers: dict[Any, Callable[[], None]] | None = None
-        """Called once when the content is known."""
-        self.strays: tuple[NodeId, ...] = ()
-        """Owned: nodes with copies that no content names, to be freed with the object."""
-        self.origin = ""
-        """Where it was made, for people."""
+    object_id: ObjectId
+    owned: bool
+    local: int = 0
+    """Reference objects in user code of this process."""
+    holds: int = 0
+    """Uses inside the engine: arguments of unfinished tasks, containing objects, streams, pending registrations."""
+    lineage: int = 0
+    """Owned: objects whose rebuilding would need this one."""
+    borrowers: dict[WorkerId, int] | None = None
+    """Owned: registrations by process. A count is negative while a removal has overtaken its registration."""
+    registrations: int = 0
+    """Borrowed: how often this process is registered with the owner."""
+    covered: list[Callable[[], None]] | None = None
+    """Borrowed: called once the registration under way is confirmed."""
+    content: Content | None = None
+    """None: not known, or not made yet."""
+    released: bool = False
+    """Owned: the value was let go, the record remains for lineage."""
+    asked: bool = False
+    """Borrowed: the owner was asked for the content."""
+    asking: list[Address] | None = None
+    """Owned: borrowers that wait for the content."""
+    watchers: dict[Any, Callable[[], None]] | None = None
+    """Called once when the content is known."""
+    strays: tuple[NodeId, ...] = ()
+    """Owned: nodes that have a copy which the content does not name; freed with the value."""
+    origin: str = ""
+    """Owned, put: the call site."""
 
     @property
     def held(self) -> bool:
@@ -116,9 +103,7 @@ class ReferenceTable:
 
     def new_owned(self, object_id: ObjectId, local: int = 1) -> Reference:
         """A reference to an object that this process is about to make."""
-        reference = Reference(object_id, True)
-        reference.local = local
-        self.table[object_id] = reference
+        reference = self.table[object_id] = Reference(object_id, True, local)
         return reference
 
     def lookup(self, object_id: ObjectId) -> Reference:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from thornback.core import errors
 from thornback.core.config import Config
 from thornback.core.ids import ActorId, Address, LeaseId, ObjectId, TaskId, owner_of, return_id, short, task_id, task_of
@@ -34,54 +36,29 @@ BACKOFF = "WAITING_FOR_RETRY"
 DONE = "FINISHED"
 
 
-class Task:
-    """One task or actor call of this process, until its end and, while it can be run again to rebuild, afterwards."""
+class Task(msgspec.Struct, gc=False, eq=False):
+    """One task or actor call of this process, until its end and, while it can be run again to rebuild, afterwards.
 
-    __slots__ = (
-        "actor_id",
-        "arguments",
-        "attempt",
-        "cancelled",
-        "dependencies",
-        "lease_id",
-        "live_returns",
-        "parent",
-        "place",
-        "retries_left",
-        "sequence",
-        "state",
-        "task_id",
-        "template",
-        "unresolved",
-        "worker",
-    )
+    Not tracked by the garbage collector, as :class:`thornback.core.owner.references.Reference`.
+    """
 
-    def __init__(
-        self,
-        identifier: TaskId,
-        template: TaskTemplate,
-        arguments: Value,
-        dependencies: tuple[ObjectId, ...],
-        parent: TaskId,
-        actor_id: ActorId = b"",
-    ) -> None:
-        self.task_id = identifier
-        self.template = template
-        self.arguments = arguments
-        self.dependencies = dependencies
-        self.parent = parent
-        self.actor_id = actor_id
-        self.attempt = 0
-        self.retries_left = template.max_retries
-        self.state = WAITING
-        self.unresolved = 0
-        self.live_returns = 0
-        self.lease_id: LeaseId = b""
-        self.worker: Address = b""
-        self.sequence = -1
-        self.cancelled = False
-        self.place = 0
-        """Actor calls: position among all calls to the actor, for resubmission in order."""
+    task_id: TaskId
+    template: TaskTemplate
+    arguments: Value
+    dependencies: tuple[ObjectId, ...]
+    parent: TaskId
+    actor_id: ActorId
+    retries_left: int
+    attempt: int = 0
+    state: str = WAITING
+    unresolved: int = 0
+    live_returns: int = 0
+    lease_id: LeaseId = b""
+    worker: Address = b""
+    sequence: int = -1
+    cancelled: bool = False
+    place: int = 0
+    """Actor calls: position among all calls to the actor, for resubmission in order."""
 
     def returns(self) -> list[ObjectId]:
         """Ids of the returns that have ids from the start."""
@@ -128,7 +105,8 @@ class Tasks:
             for object_id in definition.contained:
                 self.references.hold(object_id)
         owner.counter += 1
-        task = Task(task_id(owner.worker_id, owner.counter), template, arguments, dependencies, parent, actor_id)
+        identifier = task_id(owner.worker_id, owner.counter)
+        task = Task(identifier, template, arguments, dependencies, parent, actor_id, template.max_retries)
         self.table[task.task_id] = task
         self.unfinished += 1
         if template.num_returns == 1:

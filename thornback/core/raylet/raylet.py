@@ -27,7 +27,7 @@ from thornback.core.messages import (
 )
 from thornback.core.objects.pulls import Pulls
 from thornback.core.objects.store import NodeStore
-from thornback.core.ports import ObjectMemory, Ports, Processes
+from thornback.core.ports import Disk, ObjectMemory, Ports, Processes
 from thornback.core.raylet.bundles import RayletBundles
 from thornback.core.raylet.leases import RayletLeases
 from thornback.core.raylet.pool import WorkerPool
@@ -55,6 +55,7 @@ class Raylet:
         labels: Mapping[str, str],
         endpoint: str,
         is_head: bool,
+        disk: Disk | None = None,
     ) -> None:
         self.node_id = node_id
         self.name = name
@@ -74,7 +75,7 @@ class Raylet:
         self.view_version = 0
         self.pool = WorkerPool(node_id, ports, processes, config, cpus, lambda: self.leases.workers_ready())
         self.leases = RayletLeases(node_id, ports, self.pool, self.view, config, total)
-        self.store = NodeStore(node_id, ports, memory, config)
+        self.store = NodeStore(node_id, ports, memory, config, disk)
         self.pulls = Pulls(node_id, ports, self.store, config)
         self.bundles = self.leases.bundles = RayletBundles(node_id, ports, self.leases, config)
         self.parts = (self.leases, self.bundles, self.store, self.pulls)
@@ -153,8 +154,7 @@ class Raylet:
             self.pulls._continue()
         if self.leases.changed:
             self.leases.changed = False
-            self.view.nodes[self.node_id] = self._own_view()
-            self.view._alive = None
+            self.view.apply(self._own_view())
             if not self._report_timer:
                 self._report_timer = True
                 self.clock.call_after(self.config.view_period, self._report)

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from thornback.core.ids import NodeId
 from thornback.core.messages import NodeView
+from thornback.core.scheduling.index import NodeIndex
+
+
+class NodeList(Sequence[NodeView]):
+    """The nodes alive, in the order in which they appeared, with an index for policies. Changes with the view."""
+
+    __slots__ = ("_nodes", "index")
+
+    def __init__(self, nodes: dict[NodeId, NodeView], index: NodeIndex) -> None:
+        self._nodes = nodes
+        self.index = index
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __iter__(self) -> Iterator[NodeView]:
+        return iter(self._nodes.values())
+
+    def __getitem__(self, position: Any) -> Any:
+        return list(self._nodes.values())[position]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class ClusterView:
@@ -15,40 +41,40 @@ class ClusterView:
 
     def __init__(self) -> None:
         self.nodes: dict[NodeId, NodeView] = {}
-        self._alive: list[NodeView] | None = None
+        """Dead ones included."""
+        self._live: dict[NodeId, NodeView] = {}
+        self._alive = NodeList(self._live, NodeIndex())
 
     def apply(self, node: NodeView) -> bool:
         """Take over what is known of a node; False if it is not news."""
         known = self.nodes.get(node.node_id)
         if known is not None and (known.version > node.version or not known.alive):
             return False
-        self.nodes[node.node_id] = node
-        self._alive = None
+        self._set(node)
         return True
 
-    def alive(self) -> list[NodeView]:
+    def _set(self, node: NodeView) -> None:
+        self.nodes[node.node_id] = node
+        if node.alive:
+            self._live[node.node_id] = node
+        else:
+            self._live.pop(node.node_id, None)
+        self._alive.index.update(node)
+
+    def alive(self) -> NodeList:
         """Nodes alive, in the order in which they appeared."""
-        if self._alive is None:
-            self._alive = [node for node in self.nodes.values() if node.alive]
         return self._alive
 
     def debit(self, node_id: NodeId, demand: Mapping[str, int]) -> None:
         """Expect a demand to be placed there, until the node itself reports."""
         node = self.nodes.get(node_id)
-        if node is None:
+        if node is None or not node.alive:
             return
         available = {name: count - demand.get(name, 0) for name, count in node.available.items()}
-        changed = msgspec.structs.replace(node, available=available)
-        self.nodes[node_id] = changed
-        if self._alive is not None:
-            for index, known in enumerate(self._alive):
-                if known is node:
-                    self._alive[index] = changed
-                    break
+        self._set(msgspec.structs.replace(node, available=available))
 
     def died(self, node_id: NodeId) -> None:
         """The node is dead for good."""
         node = self.nodes.get(node_id)
         if node is not None and node.alive:
-            self.nodes[node_id] = msgspec.structs.replace(node, alive=False, available={}, version=node.version + 1)
-            self._alive = None
+            self._set(msgspec.structs.replace(node, alive=False, available={}, version=node.version + 1))

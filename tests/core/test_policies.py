@@ -1,0 +1,212 @@
+"""Placement policies never choose a node that they must not, and choose what they promise."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from thornback.core.config import Config
+from thornback.core.messages import NodeView, Strategy
+from thornback.core.resources import UNIT, fits
+from thornback.core.scheduling.policies import (
+    allowed,
+    hybrid,
+    is_feasible,
+    labels,
+    matches,
+    place,
+    spread,
+    utilization,
+    why_infeasible,
+)
+from thornback.core.scheduling.view import ClusterView
+
+CONFIG = Config()
+LABEL_VALUES = st.sampled_from(["a", "b", "c"])
+AMOUNTS = st.integers(0, 4).map(lambda count: count * UNIT // 2)
+
+
+@st.composite
+def node_views(draw: st.DrawFn, number: int = 0) -> NodeView:
+    total = {"CPU": draw(AMOUNTS), "GPU": draw(AMOUNTS), "license": draw(AMOUNTS)}
+    total = {name: count for name, count in total.items() if count}
+    available = {name: draw(st.integers(0, count)) for name, count in total.items()}
+    return NodeView(
+        number.to_bytes(8, "big"),
+        draw(st.integers(0, 5)),
+        f"node-{number}",
+        total,
+        available,
+        draw(st.dictionaries(st.sampled_from(["zone", "disk"]), LABEL_VALUES)),
+        alive=draw(st.booleans() | st.just(True)),
+        draining=draw(st.sampled_from([False, False, False, True])),
+    )
+
+
+@st.composite
+def clusters(draw: st.DrawFn, most: int = 6) -> list[NodeView]:
+    return [draw(node_views(number)) for number in range(draw(st.integers(0, most)))]
+
+
+SELECTORS = st.lists(
+    st.tuples(
+        st.sampled_from(["zone", "disk"]),
+        st.sampled_from(["In", "NotIn", "Exists", "DoesNotExist"]),
+        st.lists(LABEL_VALUES, min_size=1, max_size=2).map(tuple),
+    ),
+    max_size=2,
+).map(tuple)
+DEMANDS = st.dictionaries(st.sampled_from(["CPU", "GPU", "license"]), st.integers(1, 2 * UNIT), max_size=2)
+
+
+@st.composite
+def strategies(draw: st.DrawFn) -> Strategy:
+    kind = draw(st.sampled_from(["DEFAULT", "SPREAD", "NODE", "LABELS"]))
+    node = draw(st.integers(0, 6)).to_bytes(8, "big") if kind == "NODE" else b""
+    hard = draw(SELECTORS) if kind == "LABELS" else ()
+    preferred = draw(SELECTORS) if kind == "LABELS" else ()
+    return Strategy(kind, node, draw(st.booleans()), hard, preferred)
+
+
+@given(DEMANDS, clusters(), strategies(), st.integers())
+@settings(max_examples=400, deadline=None)
+def test_no_policy_chooses_a_node_without_room_or_permission(
+    demand: dict[str, int], nodes: list[NodeView], strategy: Strategy, seed: int
+) -> None:
+    chosen = place(demand, nodes, (0).to_bytes(8, "big"), strategy, CONFIG, random.Random(seed))
+    open_to_it = [node for node in nodes if allowed(node, strategy) and fits(demand, node.available)]
+    if chosen is None:
+        if strategy.kind != "NODE":
+            assert not open_to_it, f"{strategy.kind} chose none of {[node.name for node in open_to_it]}"
+        return
+    node = next(node for node in nodes if node.node_id == chosen)
+    assert node in open_to_it, f"{strategy.kind} chose {node}, which has no room or must not be used"
+
+
+@given(DEMANDS, clusters(), strategies(), st.integers())
+@settings(deadline=None)
+def test_equal_random_numbers_give_equal_choices(
+    demand: dict[str, int], nodes: list[NodeView], strategy: Strategy, seed: int
+) -> None:
+    local = (0).to_bytes(8, "big")
+    choices = {place(demand, nodes, local, strategy, CONFIG, random.Random(seed)) for _ in range(3)}
+    assert len(choices) == 1
+
+
+@given(DEMANDS, clusters(), st.integers())
+@settings(deadline=None)
+def test_spread_chooses_a_least_used_node(demand: dict[str, int], nodes: list[NodeView], seed: int) -> None:
+    strategy = Strategy("SPREAD")
+    chosen = spread(demand, nodes, b"", strategy, CONFIG, random.Random(seed))
+    fitting = [node for node in nodes if allowed(node, strategy) and fits(demand, node.available)]
+    if not fitting:
+        assert chosen is None
+        return
+    least = min(utilization(demand, node) for node in fitting)
+    assert chosen in [node.node_id for node in fitting if utilization(demand, node) == least]
+
+
+def cluster_of(count: int, cpus: int = 4) -> list[NodeView]:
+    amounts = {"CPU": cpus * UNIT}
+    return [NodeView(number.to_bytes(8, "big"), 1, f"node-{number}", amounts, amounts, {}) for number in range(count)]
+
+
+@given(st.integers(2, 300), st.integers())
+@settings(max_examples=50, deadline=None)
+def test_spread_reaches_every_node_of_a_cluster_of_equals(count: int, seed: int) -> None:
+    numbers = random.Random(seed)
+    view = ClusterView()
+    for node in cluster_of(count):
+        view.apply(node)
+    used: dict[bytes, int] = {}
+    for _ in range(count):
+        chosen = spread({"CPU": UNIT}, view.alive(), b"", Strategy("SPREAD"), CONFIG, numbers)
+        assert chosen is not None
+        used[chosen] = used.get(chosen, 0) + 1
+        view.debit(chosen, {"CPU": UNIT})
+    assert max(used.values()) <= 2 if count > 64 else max(used.values()) == 1
+
+
+def test_the_default_packs_the_local_node_first_and_then_the_others() -> None:
+    view = ClusterView()
+    for node in cluster_of(3):
+        view.apply(node)
+    local = (1).to_bytes(8, "big")
+    chosen = []
+    for _ in range(6):
+        node_id = hybrid({"CPU": UNIT}, view.alive(), local, Strategy(), CONFIG, random.Random(1))
+        assert node_id is not None
+        chosen.append(node_id)
+        view.debit(node_id, {"CPU": UNIT})
+    assert chosen[:2] == [local, local], "up to the threshold of one half, tasks stay here"
+    assert sorted(set(chosen[2:])) == [(0).to_bytes(8, "big"), (2).to_bytes(8, "big")]
+
+
+def test_work_without_gpus_avoids_nodes_that_have_some() -> None:
+    gpu = NodeView(b"gpu-node", 1, "gpu", {"CPU": UNIT, "GPU": UNIT}, {"CPU": UNIT, "GPU": UNIT}, {})
+    plain = NodeView(b"cpu-node", 1, "cpu", {"CPU": UNIT}, {"CPU": UNIT}, {})
+    assert hybrid({"CPU": UNIT}, [gpu, plain], b"gpu-node", Strategy(), CONFIG, random.Random(1)) == b"cpu-node"
+    assert hybrid({"GPU": UNIT}, [plain, gpu], b"cpu-node", Strategy(), CONFIG, random.Random(1)) == b"gpu-node"
+
+
+def test_preferred_labels_win_while_they_have_room() -> None:
+    preferred = (("zone", "In", ("a",)),)
+    near = NodeView(b"node-one", 1, "near", {"CPU": UNIT}, {"CPU": UNIT}, {"zone": "a"})
+    far = NodeView(b"node-two", 1, "far", {"CPU": UNIT}, {"CPU": UNIT}, {"zone": "b"})
+    strategy = Strategy("LABELS", preferred=preferred)
+    assert labels({"CPU": UNIT}, [far, near], b"node-two", strategy, CONFIG, random.Random(1)) == b"node-one"
+    full = NodeView(b"node-one", 2, "near", {"CPU": UNIT}, {}, {"zone": "a"})
+    assert labels({"CPU": UNIT}, [far, full], b"node-two", strategy, CONFIG, random.Random(1)) == b"node-two"
+
+
+def test_label_operators_mean_what_they_say() -> None:
+    here = {"zone": "a"}
+    cases: list[tuple[Any, bool]] = [
+        (("zone", "In", ("a", "b")), True),
+        (("zone", "In", ("b",)), False),
+        (("zone", "NotIn", ("a",)), False),
+        (("disk", "NotIn", ("a",)), True),
+        (("zone", "Exists", ()), True),
+        (("disk", "Exists", ()), False),
+        (("disk", "DoesNotExist", ()), True),
+        (("zone", "DoesNotExist", ()), False),
+    ]
+    for selector, expected in cases:
+        assert matches(here, [selector]) is expected, selector
+
+
+@given(DEMANDS, clusters(), strategies(), st.integers())
+@settings(deadline=None)
+def test_what_is_placed_was_feasible(
+    demand: dict[str, int], nodes: list[NodeView], strategy: Strategy, seed: int
+) -> None:
+    if place(demand, nodes, b"", strategy, CONFIG, random.Random(seed)) is not None:
+        assert is_feasible(demand, nodes, strategy)
+
+
+def test_an_infeasible_demand_is_explained_with_numbers() -> None:
+    text = why_infeasible("task f", {"CPU": 9 * UNIT}, cluster_of(2), Strategy())
+    assert "task f needs {CPU: 9}" in text and "{CPU: 4}" in text
+    text = why_infeasible("task f", {"TPU": UNIT}, cluster_of(2), Strategy())
+    assert "TPU" in text and "{TPU: 0}" in text
+
+
+def test_a_dead_node_stays_dead_whatever_arrives_late() -> None:
+    view = ClusterView()
+    (node,) = cluster_of(1)
+    view.apply(node)
+    view.died(node.node_id)
+    assert not view.apply(NodeView(node.node_id, 99, node.name, node.total, node.total, {}))
+    assert view.alive() == []
+
+
+def test_stale_news_of_a_node_is_ignored() -> None:
+    view = ClusterView()
+    (node,) = cluster_of(1)
+    newer = NodeView(node.node_id, 5, node.name, node.total, {}, {})
+    assert view.apply(newer)
+    assert not view.apply(node)
+    assert view.alive() == [newer]

@@ -1,0 +1,47 @@
+"""The shape of a simulated cluster, from what users write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from thornback.simulator.nodes import DEFAULT_MEMORY, DEFAULT_OBJECT_STORE, NodeSpec
+
+NODE_KEYS = ("cpus", "gpus", "memory", "object_store_memory", "resources", "labels")
+
+
+def node_specs(
+    nodes: int | Sequence[Mapping[str, Any]],
+    cpus: float,
+    resources: Mapping[str, float] | None = None,
+    object_store_memory: int = DEFAULT_OBJECT_STORE,
+) -> list[NodeSpec]:
+    """One description per machine, the head first.
+
+    Args:
+        nodes: how many equal ones; or one mapping per node with any of ``cpus``, ``gpus``, ``memory`` (bytes),
+            ``object_store_memory`` (bytes), ``resources`` (custom ones) and ``labels``.
+        cpus: per node, where the node does not say.
+        resources: custom resources of every node.
+
+    Raises:
+        ValueError: there is no node, or a node has an unknown key.
+    """
+    described: Sequence[Mapping[str, Any]] = [{}] * nodes if isinstance(nodes, int) else list(nodes)
+    if not described:
+        raise ValueError("a cluster needs at least one node")
+    return [_spec(node, index, cpus, resources or {}, object_store_memory) for index, node in enumerate(described)]
+
+
+def _spec(
+    node: Mapping[str, Any], index: int, cpus: float, resources: Mapping[str, float], object_store_memory: int
+) -> NodeSpec:
+    unknown = [key for key in node if key not in NODE_KEYS]
+    if unknown:
+        raise ValueError(f"node {index}: unknown key {unknown[0]!r}; a node has {', '.join(NODE_KEYS)}")
+    amounts: dict[str, float] = {"CPU": node.get("cpus", cpus), "memory": node.get("memory", DEFAULT_MEMORY)}
+    if node.get("gpus"):
+        amounts["GPU"] = node["gpus"]
+    amounts |= resources
+    amounts |= node.get("resources", {})
+    return NodeSpec(amounts, dict(node.get("labels", {})), node.get("object_store_memory", object_store_memory))

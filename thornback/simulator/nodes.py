@@ -1,0 +1,242 @@
+"""Simulated machines: what starts, runs and ends on each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from struct import pack
+from typing import TYPE_CHECKING
+
+from thornback.core.ids import GCS, NodeId, WorkerId
+from thornback.core.node import NodeCore
+from thornback.core.ports import StartWorker
+from thornback.core.resources import OBJECT_STORE_MEMORY, to_units
+from thornback.simulator import seeds
+from thornback.simulator.clock import NodeClock, Timer
+from thornback.simulator.disk import DurableTables, SimulatedStore
+from thornback.simulator.memory import NodeMemory
+from thornback.simulator.process import GcsProcess, NodeProcess, Process, UserProcess
+from thornback.simulator.runtime import SimulatedRuntime
+from thornback.simulator.user_code import SimulatedUserCode
+
+if TYPE_CHECKING:
+    from thornback.simulator.world import World
+
+DEFAULT_MEMORY = 8 << 30
+DEFAULT_OBJECT_STORE = 2 << 30
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """What a machine has, in the units that users write (CPUs, bytes)."""
+
+    resources: Mapping[str, float]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    object_store_memory: int = DEFAULT_OBJECT_STORE
+
+
+class Node:
+    """One machine.
+
+    Attributes:
+        index: 0 is the head.
+        node_id: of its present (or last) node process.
+        incarnation: grows with each start of its node process.
+        process: the node process, dead or alive; None before the first start.
+        gcs: the GCS's part of it, on the head.
+        workers: worker processes that the node process does not know to have ended; None for those that are starting.
+        slowness: factor on computing time and on starts of processes.
+        start_delay: nanoseconds that starting a worker takes longer.
+        start_failures: how many of the next worker starts fail.
+        workers_started: since the machine exists.
+        egress_free: when its outgoing connection has sent what is queued.
+    """
+
+    def __init__(self, world: World, index: int, spec: NodeSpec) -> None:
+        self.world = world
+        self.index = index
+        self.name = f"node-{index}"
+        self.spec = spec
+        self.clock = NodeClock(world.engine)
+        self.memory = NodeMemory(spec.object_store_memory)
+        self.disk = DurableTables()
+        self.workers: dict[WorkerId, UserProcess | None] = {}
+        self.drivers: dict[WorkerId, UserProcess] = {}
+        self.process: NodeProcess | None = None
+        self.gcs: GcsProcess | None = None
+        self.incarnation = 0
+        self.node_id: NodeId = pack(">II", index + 1, 0)
+        self.paused = False
+        self.slowness = 1.0
+        self.start_delay = 0
+        self.start_failures = 0
+        self.workers_started = 0
+        self.egress_free = 0
+        self._chance = seeds.stream(world.seed, self.name, "starts").random
+
+    @property
+    def alive(self) -> bool:
+        """Whether its node process runs."""
+        return self.process is not None and not self.process.ended
+
+    def vary(self, duration: int) -> int:
+        """A random time within a quarter of ``duration``, on a machine of this speed."""
+        return int(duration * (0.75 + 0.5 * self._chance()) * self.slowness)
+
+    def processes(self) -> list[Process]:
+        """All that run here, the node process first."""
+        everyone = (self.process, self.gcs, *self.drivers.values(), *self.workers.values())
+        return [process for process in everyone if process is not None and not process.ended]
+
+    # --- The node process
+
+    def boot(self, delay: int) -> None:
+        """Start the node process after ``delay`` nanoseconds, unless it runs by then."""
+        self.world.engine.call_after(delay, self._start)
+
+    def _start(self) -> None:
+        if self.alive:
+            return
+        world = self.world
+        self.incarnation += 1
+        self.node_id = pack(">II", self.index + 1, self.incarnation)
+        self.paused = False
+        process = self.process = NodeProcess(world, self, self.node_id, world.new_pid())
+        self.gcs = GcsProcess(world, self, GCS, process.pid) if self.index == 0 else None
+        core = self._make_core(process, self.gcs)
+        process.core = core
+        world.network.attach(process, self.node_id)
+        if self.gcs is not None:
+            self.gcs.core = core
+            world.network.attach(self.gcs, GCS)
+        world.trace.event("process.start", self.node_id, "node")
+        core.start()
+        if self.gcs is not None:
+            self.gcs.settle()
+        process.settle()
+
+    def _make_core(self, process: NodeProcess, gcs: GcsProcess | None) -> NodeCore:
+        world = self.world
+        return NodeCore(
+            self.node_id,
+            self.name,
+            process.ports(),
+            SimulatedProcesses(self, process),
+            self.memory,
+            None if gcs is None else SimulatedStore(gcs, self.disk, world.model.commit),
+            world.config,
+            to_units({**self.spec.resources, OBJECT_STORE_MEMORY: self.spec.object_store_memory}),
+            dict(self.spec.labels),
+            endpoint=self.name,
+            gcs_ports=None if gcs is None else gcs.ports(),
+        )
+
+    def fenced(self) -> None:
+        """The cluster has given up this node process: it ends, with all its workers, and starts again as a new one."""
+        self.crash("the cluster had declared the node dead")
+        self.boot(self.vary(self.world.model.node_start))
+
+    def crash(self, detail: str = "the node crashed") -> None:
+        """Everything here ends at once, and memory is lost."""
+        for process in self.processes():
+            self.world.end_process(process, detail)
+        self.workers.clear()
+        self.drivers.clear()
+        self.memory.clear()
+        self.egress_free = 0
+
+    def pause(self) -> None:
+        """All its processes stop taking part (SIGSTOP), but are not gone."""
+        self.paused = True
+        for process in self.processes():
+            process.pause()
+
+    def resume(self) -> None:
+        """Go on after :meth:`pause`."""
+        self.paused = False
+        for process in self.processes():
+            process.resume()
+
+    # --- Drivers
+
+    def start_driver(self) -> UserProcess:
+        """A new driver process on this node, which has announced itself."""
+        assert self.process is not None
+        world = self.world
+        worker_id = self.process.core.new_worker_id()
+        process = UserProcess(world, self, worker_id, world.new_pid())
+        process.host(world.config, None)
+        process.runtime = SimulatedRuntime(process)
+        self.drivers[worker_id] = process
+        world.network.attach(process, worker_id)
+        world.trace.event("process.start", worker_id, "driver")
+        process.core.start(process.pid)
+        process.settle()
+        return process
+
+
+class SimulatedProcesses:
+    """The ``Processes`` port of one node process."""
+
+    def __init__(self, node: Node, owner: NodeProcess) -> None:
+        self._node = node
+        self._owner = owner
+        self._world = node.world
+        self._starting: dict[WorkerId, Timer] = {}
+
+    def start(self, worker: StartWorker) -> None:
+        """Start a worker process; it is up after a while."""
+        node = self._node
+        node.workers[worker.worker_id] = None
+        delay = node.vary(self._world.model.worker_start) + node.start_delay
+        self._starting[worker.worker_id] = self._owner.clock.call_after(delay, lambda: self._up(worker))
+
+    def _up(self, worker: StartWorker) -> None:
+        node, world = self._node, self._world
+        worker_id = worker.worker_id
+        del self._starting[worker_id]
+        if node.start_failures > 0:
+            node.start_failures -= 1
+            world.fault("start failed", worker_id)
+            self._never_up(worker_id, "exit code 1 during start-up")
+            return
+        process = UserProcess(world, node, worker_id, world.new_pid(), node.workers_started)
+        node.workers_started += 1
+        process.host(worker.config, SimulatedUserCode(world, process), worker.job_id)
+        process.runtime = SimulatedRuntime(process)
+        executor = process.core.executor
+        assert executor is not None
+        executor.runtime = process.runtime
+        node.workers[worker_id] = process
+        world.network.attach(process, worker_id)
+        world.trace.event("process.start", worker_id, "worker")
+        for hook in world.on_worker_start:
+            hook(process)
+        process.core.start(process.pid)
+        process.settle()
+
+    def kill(self, worker_id: WorkerId) -> None:
+        """End it at once."""
+        timer = self._starting.pop(worker_id, None)
+        if timer is not None:
+            timer.cancel()
+            self._never_up(worker_id, "killed while it started")
+            return
+        process = self._node.workers.get(worker_id)
+        if process is not None:
+            self._world.end_process(process, "killed (SIGKILL)")
+
+    def _never_up(self, worker_id: WorkerId, detail: str) -> None:
+        def report() -> None:
+            self._node.workers.pop(worker_id, None)
+            self._owner.core.worker_exited(worker_id, detail)
+
+        self._owner.clock.call_after(self._world.model.local_latency, report)
+
+    def started_through(self, worker_id: WorkerId) -> int | None:
+        """The highest task sequence number that it started."""
+        return self._world.started_through.get(worker_id)
+
+    def forget(self, worker_id: WorkerId) -> None:
+        """Nobody asks for it any more."""
+        self._world.started_through.pop(worker_id, None)
