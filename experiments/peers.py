@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Thornback against Ray and Dask.distributed, row by row, in one run.
 
-Each engine lives in an environment of its own (made at the first run, in the user's cache) and runs the same rows in turn:
-A, B, A, B, ... The table shows the median over the rounds, its spread and the ratio; what failed is shown as failed.
+Each engine lives in an environment of its own (made at the first run, in the user's cache) and runs the same rows in
+turn: A, B, A, B, ... The table shows the median over the rounds, its spread and the ratio, and what failed as failed.
 
     python experiments/peers.py --quick
     python experiments/peers.py --rows tasks --engines thornback,ray --rounds 5 --json out.json --plot out.png
@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-
 from peers_support import environments, report, rows
 from peers_support.conductor import Conductor
 from peers_support.results import Results
+from rich.console import Console
 
 app = typer.Typer(add_completion=False)
 say_to = Console(stderr=True)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import math
 import os
@@ -55,7 +56,7 @@ class _Reporter:
 def _open_bench(settings: Settings) -> Bench:
     bench = Bench(None, None, settings.quick, settings.seconds, settings.cpus, _nothing, _nothing)
     if settings.engine in MODULES:
-        ray = bench.ray = __import__(MODULES[settings.engine])
+        ray = bench.ray = importlib.import_module(MODULES[settings.engine])
         bench.start = lambda: ray.init(num_cpus=settings.cpus, resources={"custom": 100})
         bench.stop = ray.shutdown
     elif settings.engine == "dask":
@@ -64,7 +65,7 @@ def _open_bench(settings: Settings) -> Bench:
 
 
 def _open_dask(bench: Bench, settings: Settings) -> None:
-    import distributed
+    distributed: Any = importlib.import_module("distributed")
 
     def start() -> None:
         cluster = distributed.LocalCluster(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import subprocess
@@ -19,13 +20,13 @@ from peers_support.results import Results
 from peers_support.rows import Probe
 from peers_support.rows_start import GROUP as START
 
-START_LIMIT = 90.0
+START_LIMIT = 60.0
 """Seconds until an engine must be up."""
 STOP_LIMIT = 30.0
 QUICK_LIMIT = 20.0
 """Seconds for one probe in a quick run."""
-QUICK_TOTAL = 165.0
-"""Seconds after which a quick run begins no further round."""
+QUICK_TOTAL = 170.0
+"""Seconds that a quick run may take: a round that would not fit is left out."""
 Say = Callable[[str], None]
 
 
@@ -35,8 +36,12 @@ class _Child:
     def __init__(self, python: Path, settings: Settings, directory: str, log: Any) -> None:
         self._events, writing = os.pipe()
         settings.descriptor = writing
-        search_path = os.pathsep.join(filter(None, [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")]))
-        environment = os.environ | {"PYTHONPATH": search_path, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONWARNINGS": "ignore"}
+        here = str(Path(__file__).parent.parent)
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")])),
+            "PYTHONWARNINGS": "ignore",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
         self._process = subprocess.Popen(
             [python, "-m", "peers_support.child", json.dumps(asdict(settings))],
             cwd=directory,
@@ -109,10 +114,12 @@ class Conductor:
 
     def run(self, probes: Sequence[Probe], rounds: int) -> None:
         """Measure everything ``rounds`` times, in turn."""
-        begin = time.monotonic()
+        deadline = time.monotonic() + QUICK_TOTAL if self.quick else math.inf
         for group in self._groups(probes):
+            took = 0.0
             for number in range(rounds):
-                if self.quick and number and time.monotonic() - begin > QUICK_TOTAL:
+                begin = time.monotonic()
+                if number and begin + took > deadline:
                     self.results.notes.append(f"only {number} of {rounds} rounds, so as to stay quick")
                     break
                 for engine in self._pythons:
@@ -120,6 +127,7 @@ class Conductor:
                     if mine:
                         self.say(f"{mine[0].group}, round {number + 1} of {rounds}: {engine}")
                         self._measure(engine, mine)
+                took = time.monotonic() - begin
 
     def _groups(self, probes: Sequence[Probe]) -> list[list[Probe]]:
         """Probes that share a start of the engine: those of a group; in a quick run, all that do not start it."""
@@ -162,7 +170,7 @@ class Conductor:
 
     def _follow(self, child: _Child, engine: str, probe: Probe, first: bool) -> dict[str, Any]:
         """What came of one probe."""
-        limit = QUICK_LIMIT if self.quick else probe.seconds
+        limit = QUICK_LIMIT if self.quick and probe.quick else probe.seconds
         deadline = time.monotonic() + limit + (START_LIMIT if first else 0)
         begun = False
         while True:
@@ -173,7 +181,10 @@ class Conductor:
                     return {"failed": f"no result after {limit:g} s", "hopeless": True}
                 return {"failed": f"{engine} did not start within {START_LIMIT:g} s", "hopeless": True}
             if event is None:
-                return {"failed": f"the process ended{'' if begun else ' at its start'} (see the log)", "hopeless": True}
+                return {
+                    "failed": f"the process ended{'' if begun else ' at its start'} (see the log)",
+                    "hopeless": True,
+                }
             if event["event"] == "ready":
                 self.results.versions[engine] = event["version"]
             elif event["event"] == "begin":

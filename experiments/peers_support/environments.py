@@ -52,7 +52,7 @@ def _install(engine: str, directory: Path) -> None:
     shutil.rmtree(directory)
     venv.create(directory, with_pip=True)
     wanted = [*REQUIREMENTS[engine], f"numpy=={version('numpy')}"]
-    command = [directory / "bin" / "python", "-m", "pip", "install", "--quiet", *wanted]
+    command: list[str | Path] = [directory / "bin" / "python", "-m", "pip", "install", "--quiet", *wanted]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()

@@ -48,7 +48,7 @@ def _ratio_text(metric: Metric, ratio: float) -> str:
         return ""
     goal = GOAL if metric.control_plane else 1.0
     colour = "green" if ratio >= goal else "yellow" if ratio >= 1 else "red"
-    return f"[{colour}]{number(ratio)} ×[/]"
+    return f"[{colour}]{number(ratio)}x[/]"
 
 
 def table(results: Results) -> Table:
@@ -90,8 +90,8 @@ def summary(results: Results) -> list[str]:
     mean = results.mean_ratio()
     if not math.isnan(mean):
         slow = results.below(GOAL, control_plane=True)
-        lines.append(f"control-plane rows: geometric mean {number(mean)} × {PEER}; {len(slow)} below {GOAL:g} ×")
-        lines += [f"  {metric.name}: {number(results.ratio(metric))} ×" for metric in slow]
+        lines.append(f"control-plane rows: geometric mean {number(mean)} times {PEER}; {len(slow)} below {GOAL:g}")
+        lines += [f"  {metric.name}: {number(results.ratio(metric))} times" for metric in slow]
         worse = results.below(1.0, control_plane=False)
         lines.append(f"rows worse than {PEER}: {', '.join(metric.name for metric in worse) or 'none'}")
     for metric in results.metrics:

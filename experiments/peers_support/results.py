@@ -9,7 +9,7 @@ import platform
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class Results:
         self.versions: dict[str, str] = {}
         self.notes: list[str] = []
         self.settings = settings
-        self.date = datetime.now(timezone.utc)
+        self.date = datetime.now(UTC)
 
     def cell(self, metric: Metric, engine: str) -> Cell:
         """The cell, made if needed."""
@@ -79,13 +79,13 @@ class Results:
         return math.nan if cell is None else cell.median
 
     def ratio(self, metric: Metric, other: str = PEER) -> float:
-        """How many times better we are; NaN if one of the two has no value or both have nothing to measure."""
+        """How many times better we are; NaN if one of the two is not known or is 0."""
         ours, theirs = self.median(metric.name, OURS), self.median(metric.name, other)
         if not metric.higher_is_better:
             ours, theirs = theirs, ours
         if math.isnan(ours) or math.isnan(theirs):
             return math.nan
-        return ours / theirs if theirs else math.nan if ours == 0 else math.inf
+        return ours / theirs if ours and theirs else math.nan
 
     def share_of_ceiling(self, metric: Metric) -> float:
         """Of what the bare machine does; NaN where there is no such figure."""

@@ -3,72 +3,27 @@
 from __future__ import annotations
 
 import gc
-import os
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from peers_support import dask_tasks
 from peers_support.bench import Bench, percentile, resident_bytes
 from peers_support.rows import version_for
 
 ENGINE = "dask"
 
 
-def small() -> bytes:
-    """A task that does nothing."""
-    return b"ok"
-
-
-def increment(number: int) -> int:
-    """A step of the chain."""
-    return number + 1
-
-
-def count_values(values: list[object]) -> int:
-    """A task with many arguments, which Dask takes as one list of futures."""
-    return len(values)
-
-
-def make_array(length: int, _number: int) -> np.ndarray:
-    """Something to add up."""
-    return np.ones(length)
-
-
-def add_arrays(arrays: list[np.ndarray]) -> float:
-    """The sum of all elements."""
-    return float(np.add.reduce(arrays).sum())
-
-
-def hold(path: str) -> None:
-    """Keep a worker until ``path`` exists."""
-    while not os.path.exists(path):
-        time.sleep(0.01)
-
-
-def fib(number: int) -> tuple[int, int]:
-    """The tree of nested tasks, each of which leaves its worker while it waits."""
-    from distributed import worker_client
-
-    if number < 2:
-        return number, 1
-    with worker_client() as client:
-        some = [client.submit(fib, number - 1, pure=False), client.submit(fib, number - 2, pure=False)]
-        (left, first), (right, second) = client.gather(some)
-    return left + right, first + second + 1
-
-
 def _many(client: Any, count: int) -> list[Any]:
-    return [client.submit(small, pure=False) for _ in range(count)]
+    return [client.submit(dask_tasks.small, pure=False) for _ in range(count)]
 
 
 @version_for(ENGINE, "single client tasks sync")
 def sync(bench: Bench) -> float:
     """One task, and its result, after the other."""
     client = bench.client
-    return bench.rate(lambda: client.submit(small, pure=False).result())
+    return bench.rate(lambda: client.submit(dask_tasks.small, pure=False).result())
 
 
 @version_for(ENGINE, "single client tasks async")
@@ -90,7 +45,7 @@ def arguments(bench: Bench) -> float:
     """One task with 10,000 small results of others (2,000 in a quick run)."""
     client = bench.client
     values = client.scatter(list(range(bench.size(10_000, 2000))), hash=False)
-    return bench.once(lambda: client.submit(count_values, values, pure=False).result())
+    return bench.once(lambda: client.submit(dask_tasks.count_values, values, pure=False).result())
 
 
 @version_for(ENGINE, "queued")
@@ -101,7 +56,7 @@ def queued(bench: Bench) -> tuple[float, float, float]:
     client.gather(_many(client, 100))
     with tempfile.TemporaryDirectory() as directory:
         gate = Path(directory) / "open"
-        holders = [client.submit(hold, str(gate), pure=False) for _ in range(bench.cpus)]
+        holders = [client.submit(dask_tasks.hold, str(gate), pure=False) for _ in range(bench.cpus)]
         time.sleep(0.5)
         gc.collect()
         before = resident_bytes()
@@ -122,9 +77,9 @@ def chain(bench: Bench) -> float:
     client = bench.client
 
     def work() -> None:
-        number = client.submit(increment, 0, pure=False)
+        number = client.submit(dask_tasks.increment, 0, pure=False)
         for _ in range(999):
-            number = client.submit(increment, number, pure=False)
+            number = client.submit(dask_tasks.increment, number, pure=False)
         if number.result() != 1000:
             raise AssertionError("a chain of 1,000 steps did not lead to 1,000")
 
@@ -136,8 +91,8 @@ def tree(bench: Bench) -> float:
     """fib(8), or fib(6) in a quick run."""
     client = bench.client
     depth = bench.size(8, 6)
-    _, tasks = client.submit(fib, depth, pure=False).result()
-    return bench.rate(lambda: client.submit(fib, depth, pure=False).result(), tasks)
+    _, tasks = client.submit(dask_tasks.fib, depth, pure=False).result()
+    return bench.rate(lambda: client.submit(dask_tasks.fib, depth, pure=False).result(), tasks)
 
 
 @version_for(ENGINE, "reduce")
@@ -147,8 +102,8 @@ def reduce(bench: Bench) -> float:
     length = bench.size(10_000_000, 1_000_000) // 8
 
     def work() -> None:
-        arrays = [client.submit(make_array, length, number, pure=False) for number in range(64)]
-        if client.submit(add_arrays, arrays, pure=False).result() != 64 * length:
+        arrays = [client.submit(dask_tasks.make_array, length, number, pure=False) for number in range(64)]
+        if client.submit(dask_tasks.add_arrays, arrays, pure=False).result() != 64 * length:
             raise AssertionError("the sum is wrong")
 
     work()
@@ -162,6 +117,6 @@ def idle_latency(bench: Bench) -> tuple[float, float]:
     found = []
     end = time.perf_counter() + bench.seconds
     while (begin := time.perf_counter()) < end:
-        client.submit(small, pure=False).result()
+        client.submit(dask_tasks.small, pure=False).result()
         found.append((time.perf_counter() - begin) * 1e3)
     return percentile(found, 0.5), percentile(found, 0.99)

@@ -195,7 +195,6 @@ def loaded_latency(bench: Bench) -> tuple[float, ...]:
     ray, small = bench.ray, small_task(bench.ray)
     seconds = max(1.0, 2 * bench.seconds)
 
-    @ray.remote(num_cpus=0)
     class Flood:
         def ready(self) -> bool:
             return True
@@ -207,7 +206,7 @@ def loaded_latency(bench: Bench) -> tuple[float, ...]:
                 rounds += 1
             return rounds
 
-    flood = Flood.remote()
+    flood = ray.remote(num_cpus=0)(Flood).remote()
     ray.get(flood.ready.remote())
     running = flood.run.remote(seconds + 1)
     time.sleep(0.5)

@@ -274,7 +274,9 @@ class World:
         """Pairs (sender, receiver) with frames under way."""
         found = []
         for (one, other), link in self.links.items():
-            found += [(sender, to) for sender, to in ((one, other), (other, one)) if link.frames[to]]
+            for sender, to in ((one, other), (other, one)):
+                if link.frames[to] and self.processes[to].alive:
+                    found.append((sender, to))
         return found
 
     def pass_time(self) -> None:
@@ -282,7 +284,9 @@ class World:
         self.now += 10_000_000_000
         for (one, other), link in self.links.items():
             for sender, to in ((one, other), (other, one)):
-                if self.processes[sender].alive and link.ends[sender].deadline is not None:
+                if not (self.processes[sender].alive and self.processes[to].alive):
+                    continue
+                if link.ends[sender].deadline is not None:
                     link.frames[to] += link.ends[sender].on_deadline(self.now)
 
     def living(self) -> list[Process]:

@@ -110,7 +110,9 @@ class ReferenceProtocol(RuleBasedStateMachine):
                 owner = self.world.processes[owner_of(object_id)]
                 if not owner.alive or self.forgotten_caller(process, object_id):
                     continue
-                assert object_id in owner.contents, f"{object_id.hex()} was freed while {process.address.hex()} holds it"
+                assert object_id in owner.contents, (
+                    f"{object_id.hex()} was freed while {process.address.hex()} holds it"
+                )
 
     def forgotten_caller(self, process: Process, object_id: ObjectId) -> bool:
         """Whether only tasks whose caller has ended keep it: they are about to be stopped."""

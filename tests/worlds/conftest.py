@@ -28,8 +28,10 @@ FAILED = pytest.StashKey[bool]()
 class World:
     """One of the worlds, with a running cluster that the test is connected to."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, simulation: Any = None) -> None:
         self.name = name
+        self.simulation = simulation
+        """What ``simulate`` gave, for tests that do things to the simulated cluster."""
 
     @property
     def is_real(self) -> bool:
@@ -176,9 +178,9 @@ def world(request: pytest.FixtureRequest, real_cluster: RealCluster) -> Iterator
             real_cluster.end()
     else:
         real_cluster.end()
-        with ray.simulate(nodes=nodes, cpus=cpus, seed=wanted_seed(request), **_simulated(init)):
+        with ray.simulate(cpus=cpus, seed=wanted_seed(request), **_simulated(nodes, init)) as simulation:
             ray.init()
-            yield World("simulated")
+            yield World("simulated", simulation)
             gc.collect()
             ray.shutdown()
 
@@ -188,6 +190,14 @@ def wanted_seed(request: pytest.FixtureRequest) -> int:
     return sum(map(ord, request.node.originalname)) % 1000
 
 
-def _simulated(init: dict[str, Any]) -> dict[str, Any]:
-    names = {"_system_config": "config"}
-    return {names.get(name, name): value for name, value in init.items()}
+def _simulated(nodes: int, init: dict[str, Any]) -> dict[str, Any]:
+    """What ``simulate`` takes for what ``init`` takes."""
+    names = {
+        "num_gpus": "gpus",
+        "resources": "resources",
+        "labels": "labels",
+        "object_store_memory": "object_store_memory",
+    }
+    node = {names[name]: value for name, value in init.items() if name in names}
+    config = init.get("_system_config", {})
+    return {"nodes": [node] * nodes, "config": config}

@@ -17,9 +17,8 @@ def test_a_queued_task_is_cancelled_and_never_starts(world: Any) -> None:
 
     @ray.remote
     def hold() -> None:
-        for _ in range(1000):
-            if ray.wait([gate.wait.remote()], timeout=0)[0]:
-                return
+        ref = gate.wait.remote()
+        while not ray.wait([ref], timeout=0)[0]:
             time.sleep(0.02)
 
     @ray.remote

@@ -71,7 +71,7 @@ class RefFuture(concurrent.futures.Future[T]):
 
     def _wait(self, timeout: float | None) -> None:
         if not self.done():
-            ready, _rest = blocking.wait(self._runtime, [self._ref.binary()], 1, timeout, True)
+            ready = blocking.wait(self._runtime, [self._ref.binary()], 1, timeout, True)
             if not ready:
                 raise concurrent.futures.TimeoutError()
 

@@ -113,8 +113,7 @@ def rebuild_ref(object_id: ObjectId) -> ObjectRef[Any]:
         RuntimeError: this process is not part of a cluster.
     """
     runtime = connected()
-    with runtime.turn:
-        runtime.core.owner.reference_deserialized(object_id)
+    runtime.core.owner.reference_deserialized(object_id)
     return ObjectRef(object_id, runtime)
 
 

@@ -105,8 +105,7 @@ def wait(
         raise TypeError(f"wait(): num_returns must be a whole number, not {num_returns!r}")
     runtime = current.runtime or current.require()
     object_ids = _ids_of("wait", refs, runtime)
-    by_id = dict(zip(object_ids, refs, strict=True))
-    if len(by_id) != len(refs):
+    if len(set(object_ids)) != len(refs):
         raise ValueError("wait() takes each ObjectRef only once")
     if not refs:
         return [], []
@@ -114,8 +113,12 @@ def wait(
         raise ValueError(
             f"wait(): num_returns must be from 1 to {len(refs)}, the number of ObjectRefs, not {num_returns}"
         )
-    ready, rest = blocking.wait(runtime, object_ids, num_returns, timeout, fetch_local)
-    return [by_id[object_id] for object_id in ready], [by_id[object_id] for object_id in rest]
+    positions = blocking.wait(runtime, object_ids, num_returns, timeout, fetch_local)
+    ready = [refs[position] for position in positions]
+    if len(positions) == 1:
+        return ready, refs[: positions[0]] + refs[positions[0] + 1 :]
+    chosen = set(positions)
+    return ready, [ref for position, ref in enumerate(refs) if position not in chosen]
 
 
 def cancel(ref: ObjectRef[Any] | ObjectRefGenerator[Any], *, force: bool = False, recursive: bool = True) -> None:
@@ -141,8 +144,16 @@ def cancel(ref: ObjectRef[Any] | ObjectRefGenerator[Any], *, force: bool = False
         raise TypeError(f"cancel() takes an ObjectRef or an ObjectRefGenerator, not {_describe(ref)}")
 
 
+_ONLY_REFS = {ObjectRef}
+
+
 def _ids_of(caller: str, refs: Sequence[Any], runtime: Runtime) -> list[bytes]:
     process, object_ids = runtime.drop, []
+    if set(map(type, refs)) == _ONLY_REFS:
+        object_ids = [ref._id for ref in refs if ref._drop is process]
+        if len(object_ids) == len(refs):
+            return object_ids
+        object_ids = []
     for position, ref in enumerate(refs):
         if not isinstance(ref, ObjectRef):
             raise TypeError(f"{caller}() takes ObjectRefs, but item {position} is {_describe(ref)}")

@@ -70,6 +70,17 @@ def status(as_json: Json = False) -> None:
 
 
 @command()
+def memory(
+    as_json: Json = False,
+    limit: Annotated[int, typer.Option(help="How many objects to show, the largest first.", min=1)] = 50,
+) -> None:
+    """Show every object of the session: bytes, owner, references, pins, age and the line that made it."""
+    from thornback.cli.memory import memory as show
+
+    show(as_json, limit)
+
+
+@command()
 def version(as_json: Json = False) -> None:
     """Show the version of Thornback and of Python."""
     import platform

@@ -201,39 +201,51 @@ def get(runtime: Runtime, object_ids: Sequence[ObjectId], timeout: float | None)
         ThornbackError: the error of the first failed one, in order.
     """
     with runtime.turn:
-        present = _present(runtime, object_ids)
-        if present is None:
+        contents = _present(runtime, object_ids)
+        if contents is None:
             fetch = Fetch(runtime, object_ids)
-    if present is not None:
-        try:
-            return [_value_of(object_id, present[object_id]) for object_id in object_ids]
-        finally:
-            for object_id in present:
+    if contents is None:
+        contents = _fetched(runtime, fetch, len(object_ids), timeout)
+    try:
+        if len(object_ids) == 1:
+            return [_value_of(object_ids[0], contents[object_ids[0]])]
+        return [_value_of(object_id, contents[object_id]) for object_id in object_ids]
+    finally:
+        for object_id, content in contents.items():
+            if type(content) is not Value or content.contained:
                 runtime.drop(object_id)
-            present.clear()
+        contents.clear()
+
+
+def _fetched(
+    runtime: Runtime, fetch: Fetch, count: int, timeout: float | None
+) -> dict[ObjectId, Value | memoryview]:
     try:
         done = wait_for(runtime, fetch.waiter, timeout)
     except BaseException:
         with runtime.turn:
             fetch.abandon()
         raise
-    if not done:
-        with runtime.turn:
-            missing = fetch.waiter.remaining
-            fetch.abandon()
-        raise errors.GetTimeoutError(f"{missing} of {len(object_ids)} values were not ready after {timeout:g} s")
     with runtime.turn:
-        contents = fetch.contents()
-    try:
-        return [_value_of(object_id, contents[object_id]) for object_id in object_ids]
-    finally:
-        contents.clear()
-        with runtime.turn:
+        if done:
+            contents = fetch.contents()
+            for object_id, content in contents.items():
+                _cover(runtime, object_id, content)
             fetch.release()
+            return contents
+        missing = fetch.waiter.remaining
+        fetch.abandon()
+    raise errors.GetTimeoutError(f"{missing} of {count} values were not ready after {timeout:g} s")
+
+
+def _cover(runtime: Runtime, object_id: ObjectId, content: Value | memoryview) -> None:
+    """Within a turn: while it is unpickled, what may contain references is kept by a local reference of its own."""
+    if type(content) is not Value or content.contained:
+        runtime.core.owner.references.table[object_id].local += 1
 
 
 def _present(runtime: Runtime, object_ids: Sequence[ObjectId]) -> dict[ObjectId, Value | memoryview] | None:
-    """Within a turn: what to unpickle, with one local reference each, if all of it is in this process already."""
+    """Within a turn: what to unpickle, if all of it is in this process already."""
     objects = runtime.core.owner.objects
     table, blocks = runtime.core.owner.references.table, objects.blocks
     for object_id in object_ids:
@@ -244,27 +256,27 @@ def _present(runtime: Runtime, object_ids: Sequence[ObjectId]) -> dict[ObjectId,
     for object_id in object_ids:
         if object_id in found:
             continue
-        reference = table[object_id]
-        reference.local += 1
-        if type(reference.content) is Value:
-            found[object_id] = reference.content
+        content = table[object_id].content
+        if type(content) is Value:
+            found[object_id] = content
         else:
             block = blocks[object_id]
             block.users += 1
             found[object_id] = objects.read(object_id, block)
+        _cover(runtime, object_id, found[object_id])
     return found
 
 
 def _value_of(object_id: ObjectId, content: Value | memoryview) -> Any:
+    if type(content) is Value and not content.contained:
+        value = loads(content.data, content.buffers)
+        if content.is_error:
+            raise value.as_instance_of_cause() if isinstance(value, errors.TaskError) else value
+        return value
     token = covering.set(object_id)
     try:
         if isinstance(content, Value):
-            value = loads_value(content)
-            if content.is_error:
-                if isinstance(value, errors.TaskError):
-                    value = value.as_instance_of_cause()
-                raise value
-            return value
+            return loads_value(content)
         data, buffers = layout.split(content)
         return loads(data, buffers)
     finally:
@@ -273,21 +285,34 @@ def _value_of(object_id: ObjectId, content: Value | memoryview) -> Any:
 
 def wait(
     runtime: Runtime, object_ids: Sequence[ObjectId], num_returns: int, timeout: float | None, fetch_local: bool
-) -> tuple[list[ObjectId], list[ObjectId]]:
-    """Ready ones (at most ``num_returns``, in the order given) and the others."""
+) -> list[int]:
+    """Positions of the ready ones: at most ``num_returns``, in the order given."""
     owner = runtime.core.owner
     with runtime.turn:
-        waiter = owner.when_known(object_ids, num_returns)
-    try:
-        wait_for(runtime, waiter, timeout)
-    finally:
-        with runtime.turn:
-            owner.forget_waiter(object_ids, waiter)
-            table = owner.references.table
-            known = [object_id for object_id in object_ids if table[object_id].content is not None]
-    ready = known[:num_returns]
-    chosen = set(ready)
-    return ready, [object_id for object_id in object_ids if object_id not in chosen]
+        ready = _first_known(runtime, object_ids, num_returns)
+        if len(ready) < num_returns:
+            waiter = owner.when_known(object_ids, num_returns)
+    if len(ready) < num_returns:
+        try:
+            wait_for(runtime, waiter, timeout)
+        finally:
+            with runtime.turn:
+                owner.forget_waiter(object_ids, waiter)
+                ready = _first_known(runtime, object_ids, num_returns)
+    return ready
+
+
+def _first_known(runtime: Runtime, object_ids: Sequence[ObjectId], count: int) -> list[int]:
+    """Within a turn: positions of the first ``count`` that have a content."""
+    table = runtime.core.owner.references.table
+    known: list[int] = []
+    for position, object_id in enumerate(object_ids):
+        reference = table.get(object_id)
+        if reference is not None and reference.content is not None:
+            known.append(position)
+            if len(known) == count:
+                break
+    return known
 
 
 def when_ready(runtime: Runtime, object_id: ObjectId, callback: Callable[[], None]) -> None:
@@ -315,6 +340,8 @@ def prepare_arguments(
 
     Ids of large values carry a local reference that the caller of this function drops once the call is registered.
     """
+    if not args and not kwargs:
+        return serialization.NO_ARGUMENTS, ()
     dependencies: list[ObjectId] = []
     for argument in args:
         if type(argument) not in serialization.PLAIN_TYPES:
@@ -580,3 +607,14 @@ def query(runtime: Runtime, table: str) -> list[dict[str, Any]]:
     wait_for(runtime, waiter)
     rows: list[dict[str, Any]] = json.loads(waiter.result.rows)
     return rows
+
+
+def query_at(runtime: Runtime, questions: Sequence[tuple[bytes, str]], timeout: float) -> list[list[dict[str, Any]]]:
+    """Rows of tables of several nodes and processes, each given as (address, table); none of one that does not answer in
+    ``timeout`` seconds, as it may have ended."""
+    with runtime.turn:
+        waiters = [runtime.core.owner.request(to, QueryState, table) for to, table in questions]
+    answers = []
+    for waiter in waiters:
+        answers.append(json.loads(waiter.result.rows) if runtime.block(waiter, timeout) else [])
+    return answers

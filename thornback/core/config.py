@@ -61,6 +61,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """How long a process keeps an object mapped that it reads no more but still refers to."""
     prefetch_limit: int = 64 * MIB
     """Bytes of arguments that a worker brings to its node ahead of the tasks that wait there."""
+    memory_threshold: float = 0.95
+    """Share of the machine's (or control group's) memory in use beyond which a worker is ended."""
+    memory_check: int = 250 * MILLISECOND
+    """Time between two looks at the memory; 0: never look."""
+    memory_kill_pause: int = 1 * SECOND
+    """Time after the end of a worker in which memory may come back before another is ended."""
     pull_stall: int = 10 * SECOND
     """A transfer between nodes that makes no progress for so long is tried elsewhere, or again."""
     worker_start_timeout: int = 60 * SECOND

@@ -98,6 +98,10 @@ def dumps_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Serialized
     return _dumps_any((args, kwargs))
 
 
+NO_ARGUMENTS = Value(pickle.dumps(((), {}), 5))
+"""The arguments of a call without any."""
+
+
 def _dumps_any(value: Any) -> Serialized:
     buffers: list[pickle.PickleBuffer] = []
     noted: list[ObjectId] = []

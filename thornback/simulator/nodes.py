@@ -17,6 +17,7 @@ from thornback.simulator.disk import DurableTables, SimulatedStore
 from thornback.simulator.memory import NodeMemory
 from thornback.simulator.process import GcsProcess, NodeProcess, Process, UserProcess
 from thornback.simulator.runtime import SimulatedRuntime
+from thornback.simulator.spill_disk import SimulatedDisk, SpillFiles
 from thornback.simulator.user_code import SimulatedUserCode
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Node:
         self.clock = NodeClock(world.engine)
         self.memory = NodeMemory(spec.object_store_memory)
         self.disk = DurableTables()
+        self.spill = SpillFiles()
         self.workers: dict[WorkerId, UserProcess | None] = {}
         self.drivers: dict[WorkerId, UserProcess] = {}
         self.process: NodeProcess | None = None
@@ -117,10 +119,12 @@ class Node:
 
     def _make_core(self, process: NodeProcess, gcs: GcsProcess | None) -> NodeCore:
         world = self.world
+        ports = process.ports()
+        self.spill.files.clear()
         return NodeCore(
             self.node_id,
             self.name,
-            process.ports(),
+            ports,
             SimulatedProcesses(self, process),
             self.memory,
             None if gcs is None else SimulatedStore(gcs, self.disk, world.model.commit),
@@ -129,6 +133,7 @@ class Node:
             dict(self.spec.labels),
             endpoint=self.name,
             gcs_ports=None if gcs is None else gcs.ports(),
+            disk=SimulatedDisk(ports.clock, self.memory, self.spill),
         )
 
     def fenced(self) -> None:

@@ -9,6 +9,7 @@ from thornback.core.config import Config
 from thornback.core.ids import GCS, Address, WorkerId, short
 from thornback.core.messages import Message, NodeRegistered, TaskReplies
 from thornback.core.node import NodeCore
+from thornback.core.owner.tasks import DONE
 from thornback.core.ports import Ports
 from thornback.core.worker import WorkerCore
 from thornback.simulator.clock import ProcessClock
@@ -242,8 +243,8 @@ class UserProcess(Process):
 
     def pending(self) -> list[str]:
         """For people: the unfinished tasks that this process has submitted."""
-        table = self.core.owner.tasks.table
-        return [f"task {task.template.name} of {short(self.address)} is not finished" for task in list(table.values())[:5]]
+        unfinished = [task for task in self.core.owner.tasks.table.values() if task.state != DONE]
+        return [f"task {task.template.name} of {short(self.address)} is {task.state}" for task in unfinished[:5]]
 
     def host(self, config: Config, user_code: SimulatedUserCode | None, job_id: int = 0) -> None:
         """Make the core."""

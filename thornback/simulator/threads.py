@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
@@ -264,15 +264,18 @@ class GreenletThread(UserThread):
         """Switch to the event loop until something wakes this thread."""
         process = self.process
         if process is not None and process.gate == ENDED:
-            self._leave_for_good()
+            raise GreenletExit
         self.check()
         self._leave()
         self.world.hub.switch()
         if process is not None and process.gate == ENDED:
-            self._leave_for_good()
+            raise GreenletExit
         self.check()
 
-    def _leave_for_good(self) -> None:
+    def vanish(self) -> NoReturn:
+        """Its process has ended while it ran: never go on."""
+        self._leave()
+        self.world.hub.switch()
         raise GreenletExit
 
     def kill(self) -> None:

@@ -307,7 +307,7 @@ class SpillDisk:
             return
         compress = _arrow_codec(codec).compress
         for start in range(0, len(block), CHUNK):
-            packed = memoryview(compress(block[start : start + CHUNK]))
+            packed = memoryview(compress(block[start : start + CHUNK])).cast("B")
             yield _LENGTH.pack(len(packed))
             yield packed
 
@@ -337,7 +337,7 @@ def _decode(data: bytearray, name: str, target: memoryview) -> None:
         (length,) = _LENGTH.unpack_from(view, at)
         at += _LENGTH.size
         size = min(CHUNK, len(target) - start)
-        target[start : start + size] = memoryview(decompress(view[at : at + length], size))
+        target[start : start + size] = memoryview(decompress(view[at : at + length], size)).cast("B")
         at += length
         start += size
 

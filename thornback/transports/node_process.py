@@ -18,6 +18,7 @@ from thornback.transports import arena, disk, session
 from thornback.transports.connection import Connection
 from thornback.transports.links import Links, LinkTransport
 from thornback.transports.loop import EventLoop
+from thornback.transports.memory_monitor import MemoryMonitor
 from thornback.transports.node_options import NodeOptions
 from thornback.transports.output_collector import OutputCollector
 from thornback.transports.process_runtime import report_bug, settle
@@ -59,6 +60,14 @@ class NodeProcess:
         self._links = Links(self._loop, self._directory, node_id, addresses, self._deliver, self._peer_down)
         self._links.on_join = self._join
         self._core = self._make_core(options)
+        raylet = self._core.raylet
+        self._monitor = MemoryMonitor(
+            self._loop,
+            self._config.memory_check,
+            self._config.memory_threshold,
+            lambda: [worker.pid for worker in raylet.pool.workers.values() if worker.pid],
+            raylet.memory_guard.check,
+        )
         listener = socket.socket(fileno=options.listener_fd)
         listener.setblocking(False)
         self._links.open(listener)

@@ -13,7 +13,7 @@ from thornback.core.context import TaskContext, current
 from thornback.core.ids import Address, ObjectId, TaskId, return_id, short
 from thornback.core.messages import DYNAMIC, STREAMING, Content, Dependency, Stored, TaskCall, TaskTemplate, Value
 from thornback.core.objects import layout
-from thornback.core.serialization import Argument, covering, dumps, error_value, loads, loads_value
+from thornback.core.serialization import NO_ARGUMENTS, Argument, covering, dumps, error_value, loads, loads_value
 
 if TYPE_CHECKING:
     from thornback.core.executor.executor import Executor
@@ -161,6 +161,8 @@ class Execution:
         token = covering.set(self.covered)
         try:
             function = self.executor.function_for(self)
+            if self.arguments.data == NO_ARGUMENTS.data:
+                return function, [], {}
             args, kwargs = loads(self.arguments.data, self.arguments.buffers)
             if self.dependencies:
                 values = [self._load(dependency) for dependency in self.dependencies]

@@ -103,6 +103,8 @@ class Executor:
         self._functions: dict[bytes, Any] = {}
         self._calls: dict[bytes, int] = {}
         self._replies: dict[tuple[Address, bytes], list[TaskReply]] = {}
+        self._handed: list[ObjectId] = []
+        """References in results, held until the replies have left: a removal must not overtake them."""
         self._arguments: dict[tuple[TaskId, ObjectId], Fetch] = {}
         self._ahead = 0
         """Bytes of arguments that were brought here before their tasks have started."""
@@ -410,8 +412,7 @@ class Executor:
             execution.registering -= 1
             if execution.registering == 0:
                 self._reply(execution, outcome, tuple(kept))
-                for object_id in execution.handed:
-                    references.release(object_id)
+                self._handed += execution.handed
 
         for object_id in dict.fromkeys(execution.covered):
             reference = references.table.get(object_id)
@@ -481,6 +482,10 @@ class Executor:
             replies, self._replies = self._replies, {}
             for (caller, source), some in replies.items():
                 self.transport.send(caller, TaskReplies(source, tuple(some), self._worn_out))
+        if self._handed:
+            handed, self._handed = self._handed, []
+            for object_id in handed:
+                self.owner.references.release(object_id)
 
     # --- Blocking
 
@@ -497,6 +502,7 @@ class Executor:
         """The task has what it waited for; the waiter completes when it has a CPU again."""
         waiter = Waiter()
         self._cpu.append(waiter)
+        self.owner.leases.return_idle_here()
         self.transport.send(self.owner.node_id, AcquireCpu())
         execution = self.running.get(context.task_id)
         if execution is not None and execution.kind == TASK:

@@ -26,6 +26,8 @@ class RequestLease(Message, frozen=True, tag=20):
     """Tasks that wait behind this request, for people and the autoscaler."""
     namespace: str = ""
     """Of the job."""
+    retriable: bool = True
+    """The tasks may run again if their worker ends."""
 
 
 class LeaseGranted(Message, frozen=True, tag=21):
@@ -71,6 +73,8 @@ class ReclaimLeases(Message, frozen=True, tag=26):
     """Raylet to owner: others wait for these workers; push nothing more to them and return them when they are done."""
 
     lease_ids: tuple[LeaseId, ...]
+    when_idle: bool = False
+    """Only as soon as nothing is queued for them: whoever has work for them keeps them."""
 
 
 class LeaseLost(Message, frozen=True, tag=27):

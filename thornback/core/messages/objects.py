@@ -144,6 +144,8 @@ class CopyChanged(Message, frozen=True, tag=96):
 
     object_id: ObjectId
     present: bool
+    reason: str = ""
+    """Why it is gone, unless that is in the nature of things."""
 
 
 class AbortObject(Message, frozen=True, tag=160):

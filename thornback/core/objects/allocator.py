@@ -57,6 +57,10 @@ class Allocator:
             size += after
         self._insert(offset, size)
 
+    def size_of(self, offset: int) -> int:
+        """Size of an allocated block."""
+        return self._sizes[offset]
+
     def largest(self) -> int:
         """Size of the largest free block."""
         return self._free[-1][0] if self._free else 0

@@ -48,6 +48,11 @@ class RoomQueue:
         return key in self._readers or key in self._writers
 
     @property
+    def readers(self) -> int:
+        """Demands of readers."""
+        return len(self._readers)
+
+    @property
     def wanted(self) -> int:
         """Bytes that are waited for."""
         return sum(demand.size for demands in (self._readers, self._writers) for demand in demands.values())

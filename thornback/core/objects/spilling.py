@@ -52,24 +52,27 @@ class Spilling:
 
     # --- Out
 
-    def start(self, candidates: Iterable[Entry], needed: int) -> list[Entry]:
-        """Begin to write least recently used objects until ``needed`` bytes are under way; returns those chosen."""
+    def start(self, candidates: Iterable[Entry], needed: int, beyond_limit: bool) -> list[Entry]:
+        """Begin to write least recently used objects until ``needed`` bytes are under way; returns those chosen.
+
+        Args:
+            beyond_limit: the limit does not count, since what is on disk must find room in memory to be read.
+        """
         started: list[Entry] = []
         if self.disk is None or self.clock.now() < self._pause_until:
             return started
         iterator = iter(candidates)
         while self.bytes_under_way < needed and self._writes < self.config.spill_writes:
-            batch, size = self._choose(iterator)
+            batch, size = self._choose(iterator, -1 if beyond_limit else self.config.spill_limit)
             if not batch:
                 break
             self._write(batch, size)
             started.extend(batch)
         return started
 
-    def _choose(self, candidates: Iterable[Entry]) -> tuple[list[Entry], int]:
+    def _choose(self, candidates: Iterable[Entry], limit: int) -> tuple[list[Entry], int]:
         batch: list[Entry] = []
         size = 0
-        limit = self.config.spill_limit
         for entry in candidates:
             if 0 <= limit < self.bytes_on_disk + self.bytes_under_way + size + entry.size:
                 break
@@ -129,6 +132,11 @@ class Spilling:
                 return other if other.offset < 0 and not other.moving else None
             found = other is entry
         return None
+
+    @property
+    def over_limit(self) -> bool:
+        """Whether more is on disk than should be."""
+        return 0 <= self.config.spill_limit < self.bytes_on_disk
 
     # --- Gone
 

@@ -207,6 +207,8 @@ class NodeStore:
                 return
             if self.trace.enabled:
                 self.trace.event("object.restored", entry.object_id, entry.size)
+            if self.spilling.over_limit:
+                self.spilling.drop(entry)
             self._present(entry, None)
 
         self.disk.read(entry.piece, offset, then)
@@ -232,7 +234,7 @@ class NodeStore:
             self.trace.event("object.unreadable", entry.object_id, reason)
         calls, entry.on_present = entry.on_present, []
         self._delete(entry)
-        self.transport.send(owner_of(entry.object_id), CopyChanged(entry.object_id, False))
+        self.transport.send(owner_of(entry.object_id), CopyChanged(entry.object_id, False, reason))
         for call in calls:
             call("")
 
@@ -290,7 +292,7 @@ class NodeStore:
         """Demands wait: write objects to disk, and ask readers for what they hold without need."""
         if not len(self.room):
             return
-        for entry in self.spilling.start(list(self._dirty.values()), self.room.wanted):
+        for entry in self.spilling.start(list(self._dirty.values()), self.room.wanted, self.room.readers > 0):
             del self._dirty[entry.object_id]
         if self.spilling.pause and not self._retry_timer:
             self._retry_timer = True

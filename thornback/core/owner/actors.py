@@ -88,6 +88,8 @@ class Actors:
         self.transport = owner.ports.transport
         self.clients: dict[ActorId, ActorClient] = {}
         self.creations: dict[ActorId, ActorCreation] = {}
+        self.urgent = False
+        """Whether an actor without calls of ours could start one now."""
         self._dirty: dict[ActorId, ActorClient] = {}
 
     # --- Creation
@@ -186,6 +188,8 @@ class Actors:
             self._fail_all(client)
         else:
             self._dirty[client.actor_id] = client
+            if client.state == ALIVE and not client.in_flight:
+                self.urgent = True
 
     def withdraw(self, task: Task) -> None:
         """The call was cancelled before it was sent."""
@@ -193,13 +197,9 @@ class Actors:
         if client is not None:
             client.queue.pop(task.place, None)
 
-    @property
-    def urgent(self) -> bool:
-        """Whether an actor without calls of ours could start one now."""
-        return any(client.state == ALIVE and not client.in_flight for client in self._dirty.values())
-
     def end_turn(self) -> None:
         """Send the calls that may go."""
+        self.urgent = False
         while self._dirty:
             dirty, self._dirty = self._dirty, {}
             for client in dirty.values():

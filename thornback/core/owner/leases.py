@@ -60,6 +60,7 @@ class Lease:
         "progress",
         "stealing",
         "templates",
+        "wanted",
         "worker_id",
     )
 
@@ -72,7 +73,9 @@ class Lease:
         self.next_sequence = 0
         self.blocked = False
         self.closing = False
-        """The raylet wants it back."""
+        """The raylet wants it back: nothing more is sent to it."""
+        self.wanted = False
+        """The raylet wants it back as soon as there is no work for it."""
         self.stealing = False
         self.progress = now
         """Time of the last reply, or of the first push after being idle."""
@@ -131,6 +134,8 @@ class Leases:
         self.run_times: dict[bytes, int] = {}
         """Recent run time by template, nanoseconds."""
         self._class_of_template: dict[bytes, tuple[object, ...]] = {}
+        self.urgent = False
+        """Whether an idle worker could start something that waits here, or a first worker has to be asked for."""
         self._dirty: dict[SchedulingClass, None] = {}
 
     # --- Queueing
@@ -140,6 +145,8 @@ class Leases:
         group = self._class_for(task)
         group.queue.append(task)
         self._dirty[group] = None
+        if group.idle or not (group.leases or group.requests):
+            self.urgent = True
 
     def _class_for(self, task: Task) -> SchedulingClass:
         template = task.template
@@ -177,15 +184,11 @@ class Leases:
                 group.queue.remove(task)
                 self._dirty[group] = None
 
-    @property
-    def urgent(self) -> bool:
-        """Whether an idle worker could start something that waits here, or a first worker has to be asked for."""
-        return any(group.idle or not (group.leases or group.requests) for group in self._dirty)
-
     # --- Dispatch
 
     def end_turn(self) -> None:
         """Send what can be sent, ask for workers, give back those without work."""
+        self.urgent = False
         while self._dirty:
             dirty, self._dirty = self._dirty, {}
             for group in dirty:
@@ -201,6 +204,8 @@ class Leases:
         if group.idle:
             if not group.queue:
                 self._steal(group)
+                for lease in [lease for lease in group.idle.values() if lease.wanted]:
+                    self._return(lease)
             self._schedule_return(group)
         if not group.stall_timer and group.deep:
             group.stall_timer = True
@@ -323,6 +328,7 @@ class Leases:
             hops,
             backlog=len(group.queue),
             namespace=self.owner.namespace,
+            retriable=template.max_retries != 0,
         )
         self.transport.send(node, request)
 
@@ -404,10 +410,14 @@ class Leases:
             self.owner.warn(message.reason)
 
     def on_reclaim_leases(self, sender: Address, message: ReclaimLeases) -> None:
-        """Others wait for these workers: only what runs on them now is still finished."""
+        """Others wait for these workers: they go back when idle, or as soon as what runs on them now has ended."""
         for lease_id in message.lease_ids:
             lease = self.by_id.get(lease_id)
             if lease is None or lease.closing:
+                continue
+            if message.when_idle:
+                lease.wanted = True
+                self._dirty[lease.group] = None
                 continue
             lease.closing = True
             lease.group.open.pop(lease_id, None)
@@ -557,6 +567,12 @@ class Leases:
             self.clock.call_after(STALL, lambda: self._check_stalls(group))
 
     # --- Giving back
+
+    def return_idle_here(self) -> None:
+        """Give back the workers of this node that have nothing to do: this process is about to need a CPU itself."""
+        for group in list(self.classes.values()):
+            for lease in [lease for lease in group.idle.values() if node_of(lease.worker_id) == self.node_id]:
+                self._return(lease)
 
     def _schedule_return(self, group: SchedulingClass) -> None:
         if group.idle and not group.stopping:

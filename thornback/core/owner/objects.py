@@ -201,7 +201,7 @@ class Objects:
         if not message.present:
             reference.strays = tuple(stray for stray in reference.strays if stray != node)
             if isinstance(content, Stored):
-                self._drop_copies(reference, content, {node})
+                self._drop_copies(reference, content, {node}, message.reason)
         elif not isinstance(content, Stored):
             if node not in reference.strays:
                 reference.strays = (*reference.strays, node)
@@ -220,7 +220,7 @@ class Objects:
         self.free(reference.object_id, [node for node in nodes if node in content.nodes])
         self._drop_copies(reference, content, set(nodes))
 
-    def _drop_copies(self, reference: Reference, content: Stored, gone: set[NodeId]) -> None:
+    def _drop_copies(self, reference: Reference, content: Stored, gone: set[NodeId], why: str = "") -> None:
         nodes = tuple(node for node in content.nodes if node not in gone)
         if len(nodes) == len(content.nodes):
             return
@@ -235,7 +235,7 @@ class Objects:
         if self.trace.enabled:
             self.trace.event("object.lost", reference.object_id)
         if not reference.released and not self.recover(reference) and reference.content is None:
-            reason = "all nodes that had it are gone, and it cannot be made again"
+            reason = f"{why or 'all nodes that had it are gone'}, and it cannot be made again"
             text = f"object {short(reference.object_id)} is lost: {reason}"
             error = errors.ObjectReconstructionFailedError(text, reference.object_id.hex())
             self.set_content(reference, error_value(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -32,11 +33,13 @@ from thornback.core.messages import (
     KeyValue,
     Message,
     NamedActor,
+    QueryState,
     ReviewHandovers,
     StateRows,
     TaskTemplate,
     ViewDelta,
 )
+from thornback.core.owner import ledger
 from thornback.core.owner.actors import Actors
 from thornback.core.owner.groups import Groups
 from thornback.core.owner.leases import Leases
@@ -70,6 +73,8 @@ class Owner:
         self.counter = 0
         """Makes the ids of tasks, puts and leases of this process."""
         self.dropped: deque[ObjectId] = deque()
+        self.arrived: deque[tuple[ObjectId, ObjectId | list[ObjectId] | None]] = deque()
+        """References that were made from bytes, with what keeps them alive; as ``dropped``, and settled before."""
         self.references = ReferenceTable(worker_id, ports.transport, self._released, self._forgotten)
         self.objects = Objects(self.references, ports, memory, lambda reference: self.tasks.recover(reference), config.pin_hold)
         self.streams = Streams(self)
@@ -100,9 +105,12 @@ class Owner:
 
     def settle(self) -> None:
         """Settle references and views that were collected, in the order of their ids."""
-        dropped = self.dropped
-        while dropped:
-            for identifier in sorted(dropped.popleft() for _ in range(len(dropped))):
+        dropped, arrived = self.dropped, self.arrived
+        while dropped or arrived:
+            gone = sorted(dropped.popleft() for _ in range(len(dropped)))
+            while arrived:
+                self._reference_arrived(*arrived.popleft())
+            for identifier in gone:
                 if len(identifier) == TASK_ID_SIZE:
                     self.streams.close(identifier)
                 else:
@@ -138,6 +146,11 @@ class Owner:
         self.process_died(message.giver, "it has ended")
         self.ports.transport.send(sender, HandoversReviewed(message.giver))
 
+    def on_query_state(self, sender: Address, message: QueryState) -> None:
+        """Somebody wants to see what this process refers to."""
+        rows = ledger.rows(self) if message.table == "references" else []
+        self.ports.transport.send(sender, StateRows(message.request, json.dumps(rows).encode()))
+
     # --- References
 
     def new_object(self) -> Reference:
@@ -152,15 +165,19 @@ class Owner:
         self.objects.set_content(reference, content)
 
     def reference_deserialized(self, object_id: ObjectId) -> None:
-        """A reference object was made from bytes: count it, and make this process a borrower in time."""
-        reference = self.references.lookup(object_id)
-        reference.local += 1
-        if reference.owned or reference.registrations > 0:
-            return
+        """A reference object was made from bytes: count it, and make this process a borrower in time. Called from any
+        thread, outside of turns: it only enqueues."""
         cover = covering.get()
         if isinstance(cover, list):
             cover.append(object_id)
-        elif cover is None:
+        self.arrived.append((object_id, cover))
+
+    def _reference_arrived(self, object_id: ObjectId, cover: ObjectId | list[ObjectId] | None) -> None:
+        reference = self.references.lookup(object_id)
+        reference.local += 1
+        if reference.owned or reference.registrations > 0 or isinstance(cover, list):
+            return
+        if cover is None:
             self.references.register(reference, _nothing)
         else:
             self.references.hold(cover)

@@ -37,7 +37,7 @@ Shape = tuple[object, ...]
 class Grant:
     """A request that has its resources, and its worker as soon as there is one."""
 
-    __slots__ = ("gpus", "group_removed", "held", "pool", "request", "since", "waits_for_cpu", "worker")
+    __slots__ = ("asked", "gpus", "group_removed", "held", "pool", "request", "since", "waits_for_cpu", "worker")
 
     def __init__(self, request: RequestLease, since: int, pool: ResourcePool) -> None:
         self.request = request
@@ -46,6 +46,8 @@ class Grant:
         self.held: Resources = dict(request.resources)
         """Taken from the pool now; without the CPU while the worker blocks."""
         self.gpus: GpuParts = pool.take(self.held)
+        self.asked = False
+        """The holder knows that others want the worker when it is idle."""
         self.group_removed = False
         self.worker: Worker | None = None
         self.since = since
@@ -259,7 +261,7 @@ class RayletLeases:
             return
         self._dirty = False
         self._resume_blocked()
-        for shape in list(self.queues):
+        for shape in self._service_order():
             queue = self.queues[shape]
             local = self.view.nodes[self.node_id]
             for request in list(queue.values()):
@@ -274,9 +276,35 @@ class RayletLeases:
                 self._grant(request, pool)
         self._assign_workers()
         self._dirty = False
-        if (self.queues or self.waiting_cpu) and not self._quantum_timer:
-            self._quantum_timer = True
-            self.clock.call_after(self.config.lease_quantum, self._reclaim)
+        if self.queues or self.waiting_cpu:
+            self._ask_for_idle()
+            if not self._quantum_timer:
+                self._quantum_timer = True
+                self.clock.call_after(self.config.lease_quantum, self._reclaim)
+
+    def _service_order(self) -> list[Shape]:
+        """Requests of tasks that wait for their own subtasks first, the newest before: so that few wait at a time."""
+        waiting: list[Shape] = []
+        others: list[Shape] = []
+        for shape, queue in self.queues.items():
+            grant = self._grant_of(next(iter(queue.values())).holder)
+            (others if grant is None or CPU in grant.held else waiting).append(shape)
+        return waiting[::-1] + others
+
+    def _ask_for_idle(self) -> None:
+        """Holders that keep workers without work are told, once, that others want them."""
+        asked: dict[Address, list[LeaseId]] = {}
+        for lease_id, grant in self.grants.items():
+            request = grant.request
+            if grant.asked or grant.worker is None or request.actor_id or not grant.held:
+                continue
+            waits_itself = _shape(request) in self.queues
+            if waits_itself and len(self.queues) == 1 and not self.waiting_cpu:
+                continue
+            grant.asked = True
+            asked.setdefault(request.holder, []).append(lease_id)
+        for holder, lease_ids in asked.items():
+            self.transport.send(holder, ReclaimLeases(tuple(lease_ids), when_idle=True))
 
     def _assign_workers(self) -> None:
         missing: deque[Grant] = deque()
@@ -340,7 +368,12 @@ class RayletLeases:
             self._end(grant)
             removed = grant.group_removed
             lost = LeaseLost(
-                grant.request.lease_id, worker.worker_id, started_through, reason, group_removed=removed
+                grant.request.lease_id,
+                worker.worker_id,
+                started_through,
+                reason,
+                worker.out_of_memory,
+                group_removed=removed,
             )
             self.transport.send(grant.request.holder, lost)
         self._dirty = True
@@ -372,6 +405,7 @@ class RayletLeases:
         grant = self._grant_of(sender)
         if grant is None:
             return
+        self.pool.prepare(grant.request.job_id)
         cpu = grant.held.pop(CPU, 0)
         if cpu:
             grant.pool.give({CPU: cpu}, {})

@@ -17,7 +17,7 @@ LEASED = "LEASED"
 class Worker:
     """One worker process."""
 
-    __slots__ = ("idle_since", "job_id", "lease_id", "name", "pid", "reason", "state", "used", "worker_id")
+    __slots__ = ("idle_since", "job_id", "lease_id", "name", "out_of_memory", "pid", "reason", "state", "used", "worker_id")
 
     def __init__(self, identifier: WorkerId, job_id: JobId) -> None:
         self.worker_id = identifier
@@ -32,6 +32,8 @@ class Worker:
         """It has run something, so others may know of it."""
         self.reason = ""
         """Why the engine ended it, if it did."""
+        self.out_of_memory = False
+        """It was ended since memory was short."""
 
 
 class WorkerPool:
@@ -92,6 +94,11 @@ class WorkerPool:
     def count_starting(self, job_id: JobId) -> int:
         """Workers on their way up that the job may use."""
         return sum(worker.state == STARTING and worker.job_id in (0, job_id) for worker in self.workers.values())
+
+    def prepare(self, job_id: JobId) -> None:
+        """A worker of the job waits for others, so that one more is about to be needed: start it if none is idle."""
+        if not self._idle and not self.count_starting(job_id):
+            self.start(job_id)
 
     def take(self, job_id: JobId, namespace: str, lease_id: bytes, name: str) -> Worker | None:
         """An idle worker for a lease of the job, or None."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from thornback.core.config import Config
 from thornback.core.ids import GCS, Address, JobId, NodeId, WorkerId, is_node, node_of, short
@@ -25,11 +26,13 @@ from thornback.core.messages import (
     StateRows,
     ViewDelta,
 )
+from thornback.core.objects import ledger
 from thornback.core.objects.pulls import Pulls
 from thornback.core.objects.store import NodeStore
 from thornback.core.ports import Disk, ObjectMemory, Ports, Processes
 from thornback.core.raylet.bundles import RayletBundles
 from thornback.core.raylet.leases import RayletLeases
+from thornback.core.raylet.memory_guard import MemoryGuard
 from thornback.core.raylet.pool import WorkerPool
 from thornback.core.resources import CPU, OBJECT_STORE_MEMORY, UNIT, Resources
 from thornback.core.scheduling.view import ClusterView
@@ -75,6 +78,7 @@ class Raylet:
         self.view_version = 0
         self.pool = WorkerPool(node_id, ports, processes, config, cpus, lambda: self.leases.workers_ready())
         self.leases = RayletLeases(node_id, ports, self.pool, self.view, config, total)
+        self.memory_guard = MemoryGuard(self.clock, self.pool, self.leases, config)
         self.store = NodeStore(node_id, ports, memory, config, disk)
         self.pulls = Pulls(node_id, ports, self.store, config)
         self.bundles = self.leases.bundles = RayletBundles(node_id, ports, self.leases, config)
@@ -250,7 +254,13 @@ class Raylet:
 
     def on_query_state(self, sender: Address, message: QueryState) -> None:
         """Rows of one of this node's tables."""
-        rows = {"workers": self._worker_rows, "objects": self._object_rows}.get(message.table, list)()
+        tables: dict[str, Callable[[], list[dict[str, Any]]]] = {
+            "workers": self._worker_rows,
+            "processes": self._process_rows,
+            "objects": lambda: ledger.rows(self.store),
+            "store": lambda: [ledger.summary(self.store)],
+        }
+        rows = tables.get(message.table, list)()
         self.transport.send(sender, StateRows(message.request, json.dumps(rows).encode()))
 
     def _worker_rows(self) -> list[dict[str, object]]:
@@ -266,15 +276,7 @@ class Raylet:
             for worker in self.pool.workers.values()
         ]
 
-    def _object_rows(self) -> list[dict[str, object]]:
-        return [
-            {
-                "object_id": entry.object_id.hex(),
-                "owner": short(entry.object_id[:12]),
-                "size": entry.size,
-                "sealed": entry.sealed,
-                "primary": entry.primary,
-                "pins": sum(entry.pins.values()),
-            }
-            for entry in self.store.entries.values()
-        ]
+    def _process_rows(self) -> list[dict[str, object]]:
+        """Those that may refer to objects."""
+        used = [worker.worker_id for worker in self.pool.workers.values() if worker.used]
+        return [{"process": process.hex(), "pid": self._pids.get(process, 0)} for process in (*self.drivers, *used)]

@@ -1,0 +1,130 @@
+"""More data than memory, in both worlds: spilled, restored, verified, and nothing left at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import thornback as ray
+from tests.worlds.conftest import World
+from tests.worlds.test_objects import MIB, array, settle
+from thornback.util import state
+
+STORE = 80 * MIB
+SMALL_STORE = pytest.mark.cluster(
+    cpus=2,
+    init={
+        "object_store_memory": STORE,
+        "_system_config": {"spill_file_size": 16 * MIB, "allocation_wait": 3_000_000_000},
+    },
+)
+NO_SPILLING = pytest.mark.cluster(
+    cpus=2,
+    init={"object_store_memory": STORE, "_system_config": {"spill_limit": 0, "allocation_wait": 300_000_000}},
+)
+QUOTA = pytest.mark.cluster(
+    cpus=2,
+    init={"object_store_memory": STORE, "_system_config": {"spill_limit": 40 * MIB, "allocation_wait": 300_000_000}},
+)
+
+
+@SMALL_STORE
+def test_four_times_the_store_flows_through_a_map_and_a_shuffle(world: World) -> None:
+    parts, rows = 16, 20 * MIB // 8
+
+    @ray.remote
+    def generate(seed: int) -> Any:
+        return np.random.default_rng(seed).integers(0, 1 << 40, rows)
+
+    @ray.remote(num_returns=4)
+    def split(block: Any) -> Any:
+        return tuple(block[block % 4 == index] for index in range(4))
+
+    @ray.remote
+    def total(*pieces: Any) -> tuple[int, int]:
+        return sum(len(piece) for piece in pieces), int(sum(int(piece.sum() % (1 << 61)) for piece in pieces))
+
+    blocks = [generate.remote(seed) for seed in range(parts)]
+    pieces = [split.remote(block) for block in blocks]
+    del blocks
+    results = [
+        ray.get(total.remote(*[column[index] for column in pieces[start : start + 4]]))
+        for index in range(4)
+        for start in range(0, parts, 4)
+    ]
+    assert sum(store["spilled_bytes"] for store in state.list_stores()) > 0
+    expected_rows = expected_sum = 0
+    for seed in range(parts):
+        block = np.random.default_rng(seed).integers(0, 1 << 40, rows)
+        expected_rows += len(block)
+        expected_sum += int(block.sum())
+    assert sum(count for count, _ in results) == expected_rows
+    assert sum(amount for _, amount in results) == expected_sum
+    del pieces
+    settle(world)
+    assert all(store["spilled_bytes"] == 0 == store["spill_files"] for store in state.list_stores())
+
+
+@SMALL_STORE
+def test_every_byte_comes_back_whether_it_compresses_or_not(world: World) -> None:
+    noise = np.random.default_rng(1).integers(0, 255, 12 * MIB, dtype=np.uint8)
+    values = [np.roll(noise, index) if index % 2 else array(12, index) for index in range(14)]
+    refs = [ray.put(value) for value in values]
+    for ref, value in zip(refs, values, strict=True):
+        assert np.array_equal(ray.get(ref), value)
+    del ref, refs
+    settle(world)
+
+
+@SMALL_STORE
+def test_pinned_objects_stay_in_memory(world: World) -> None:
+    kept = ray.put(array(20, 3), _pin_memory=True)
+    others = [ray.put(array(20, index)) for index in range(6)]
+    rows = {row["object_id"]: row for row in state.list_objects()}
+    assert rows[kept.hex()]["memory_bytes"] >= 20 * MIB and rows[kept.hex()]["disk_bytes"] == 0
+    assert any(rows[ref.hex()]["disk_bytes"] for ref in others)
+    del kept, others
+    settle(world)
+
+
+@SMALL_STORE
+def test_a_value_larger_than_the_store_names_both_sizes(world: World) -> None:
+    with pytest.raises(ray.exceptions.ObjectStoreFullError, match=r"209,\d{3},\d{3} bytes does not fit.*83,886,080"):
+        ray.put(array(200))
+
+
+@SMALL_STORE
+def test_what_is_being_read_stays_and_the_error_names_the_holders(world: World) -> None:
+    views = [ray.get(ray.put(array(20, index))) for index in range(3)]
+    with pytest.raises(ray.exceptions.ObjectStoreFullError) as caught:
+        ray.put(array(40))
+    assert "being read" in str(caught.value) and "test_spilling.py" in str(caught.value)
+    assert [int(view[0]) for view in views] == [0, 1, 2]
+    del views
+    ray.put(array(40))
+    settle(world)
+
+
+@NO_SPILLING
+def test_without_spilling_puts_wait_and_then_fail(world: World) -> None:
+    refs = [ray.put(array(25, index)) for index in range(3)]
+    with pytest.raises(ray.exceptions.ObjectStoreFullError, match="largest holders"):
+        ray.put(array(25))
+    del refs
+    settle(world)
+
+
+@QUOTA
+def test_the_quota_is_kept_and_named(world: World) -> None:
+    noise = np.random.default_rng(1).integers(0, 255, 20 * MIB, dtype=np.uint8)
+    refs = []
+    with pytest.raises(ray.exceptions.ObjectStoreFullError, match="spill_limit"):
+        for index in range(10):
+            refs.append(ray.put(np.roll(noise, index)))
+    assert len(refs) >= 4
+    for index, ref in enumerate(refs[:2]):
+        assert np.array_equal(ray.get(ref), np.roll(noise, index))
+    del ref, refs
+    settle(world)

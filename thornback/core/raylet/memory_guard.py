@@ -1,0 +1,74 @@
+"""Which worker ends when a node runs out of memory: the youngest whose task can be run again, so that least is lost."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from thornback.core.config import Config
+from thornback.core.ports import Clock
+from thornback.core.raylet.leases import Grant, RayletLeases
+from thornback.core.raylet.pool import Worker, WorkerPool
+
+
+class MemoryReport(NamedTuple):
+    """A look at the memory of a machine, or of the control group that limits the node."""
+
+    used: int
+    """Bytes that cannot be given to others; without page cache."""
+    limit: int
+    processes: dict[int, int]
+    """Bytes that each worker has for itself, by pid."""
+
+
+class MemoryGuard:
+    """Ends one worker at a time while memory is short, and gives the memory time to come back."""
+
+    def __init__(self, clock: Clock, pool: WorkerPool, leases: RayletLeases, config: Config) -> None:
+        self._clock = clock
+        self._pool = pool
+        self._leases = leases
+        self._config = config
+        self._quiet_until = 0
+        self._victim: Worker | None = None
+
+    def check(self, report: MemoryReport) -> Worker | None:
+        """End a worker if memory is short; returns it."""
+        if report.used <= self._config.memory_threshold * report.limit or self._clock.now() < self._quiet_until:
+            return None
+        if self._victim is not None and self._victim.worker_id in self._pool.workers:
+            return None
+        grants = [grant for grant in self._leases.grants.values() if grant.worker is not None]
+        if not grants:
+            return None
+        worker = max(grants, key=_preference).worker
+        assert worker is not None
+        self._victim = worker
+        self._quiet_until = self._clock.now() + self._config.memory_kill_pause
+        worker.out_of_memory = True
+        self._pool.kill(worker, self._reason(worker, report))
+        return worker
+
+    def _reason(self, victim: Worker, report: MemoryReport) -> str:
+        sizes = [(report.processes.get(worker.pid, 0), worker) for worker in self._pool.workers.values() if worker.pid]
+        largest = sorted(sizes, key=lambda item: (-item[0], item[1].worker_id))[:5]
+        others = ", ".join(f"{_name(worker)} {_mib(size)}" for size, worker in largest)
+        return (
+            f"it was ended to save its node's memory, of which {_mib(report.used)} of {_mib(report.limit)} were in use "
+            f"({self._config.memory_threshold:.0%} is the limit); {_name(victim)} used "
+            f"{_mib(report.processes.get(victim.pid, 0))}; the largest users were {others}. Give the task "
+            "memory=<bytes> so that fewer run at a time"
+        )
+
+
+def _preference(grant: Grant) -> tuple[int, int, bytes]:
+    request = grant.request
+    kind = 0 if request.actor_id else 2 if request.retriable else 1
+    return kind, grant.since, request.lease_id
+
+
+def _name(worker: Worker) -> str:
+    return f"{worker.name or 'an idle worker'} (pid {worker.pid})"
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):,.0f} MiB"
