@@ -38,17 +38,17 @@ class Bench:
         """The size of a workload: ``full``, or ``quick`` in a quick run."""
         return quick if self.quick else full
 
-    def rate(self, work: Callable[[], Any], count: float = 1) -> float:
+    def rate(self, work: Callable[[], Any], count: float = 1, warm: int = 1) -> float:
         """How often per second ``work`` does what it does ``count`` times per call.
 
-        Warms up for a third of the time, by one call at least, and then calls it until the time is over.
+        Warms up for a third of the time, by ``warm`` calls at least, and then calls it until the time is over.
         """
         begin = perf_counter()
         calls = 0
-        while calls == 0 or perf_counter() - begin < self.seconds / 3:
+        while calls < warm or perf_counter() - begin < self.seconds / 3:
             work()
             calls += 1
-        step = max(1, round(calls / 10))
+        step = max(1, calls // 10)
         begin = perf_counter()
         calls = 0
         while True:

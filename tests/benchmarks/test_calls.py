@@ -1,4 +1,4 @@
-"""How fast tasks, actor calls and objects are here. ``make bench`` measures; ``make test`` runs each once."""
+"""Tasks, actor calls and objects from end to end, on a real cluster."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import thornback
 def cluster() -> Iterator[None]:
     """A cluster with two CPUs."""
     with thornback.init(num_cpus=2, object_store_memory=512 << 20):
+        thornback.get([nothing.remote() for _ in range(1000)])
         yield
 
 
@@ -24,6 +25,11 @@ def nothing() -> None:
 
 
 @thornback.remote
+def references() -> list[Any]:
+    """A value that holds a thousand references."""
+    return [thornback.put(number) for number in range(1000)]
+
+
 class Counter:
     """The simplest actor."""
 
@@ -34,6 +40,17 @@ class Counter:
         """Count."""
         self.count += 1
         return self.count
+
+    async def add_later(self) -> int:
+        """Count, as a coroutine."""
+        return self.add()
+
+
+def new_counter() -> Any:
+    """An actor that is up."""
+    counter = thornback.remote(Counter).remote()
+    thornback.get(counter.add.remote())
+    return counter
 
 
 def test_task_and_back(benchmark: Any) -> None:
@@ -48,14 +65,44 @@ def test_1000_tasks(benchmark: Any) -> None:
 
 def test_actor_call_and_back(benchmark: Any) -> None:
     """One actor call, awaited."""
-    counter = Counter.remote()
+    counter = new_counter()
     benchmark(lambda: thornback.get(counter.add.remote()))
 
 
 def test_1000_actor_calls(benchmark: Any) -> None:
     """A thousand calls of one actor, awaited together."""
-    counter = Counter.remote()
+    counter = new_counter()
     benchmark(lambda: thornback.get([counter.add.remote() for _ in range(1000)]))
+
+
+def test_coroutine_call_and_back(benchmark: Any) -> None:
+    """One call of an actor's coroutine, awaited."""
+    counter = new_counter()
+    benchmark(lambda: thornback.get(counter.add_later.remote()))
+
+
+def test_put_number(benchmark: Any) -> None:
+    """A value that stays in this process."""
+    benchmark(thornback.put, 7)
+
+
+def test_get_number(benchmark: Any) -> None:
+    """A value that is here already."""
+    stored = thornback.put(7)
+    assert benchmark(thornback.get, stored) == 7
+
+
+def test_get_1000_references(benchmark: Any) -> None:
+    """A list of references that another process owns."""
+    stored = references.remote()
+    assert len(benchmark(thornback.get, stored)) == 1000
+
+
+def test_wait_for_one_of_1000(benchmark: Any) -> None:
+    """All are ready."""
+    stored = [thornback.put(number) for number in range(1000)]
+    ready, others = benchmark(thornback.wait, stored)
+    assert (len(ready), len(others)) == (1, 999)
 
 
 def test_put_and_get_10_mb(benchmark: Any) -> None:

@@ -46,7 +46,7 @@ def own_sessions(tmp_path: Path) -> dict[str, str]:
 def test_help_names_the_commands() -> None:
     done = run("--help")
     assert done.returncode == 0
-    for name in ("demo", "simulate", "status", "version"):
+    for name in ("demo", "memory", "simulate", "status", "version"):
         assert name in done.stdout
 
 

@@ -1,4 +1,4 @@
-"""The reference-count protocol against a plain rule: what can be reached is never freed, everything else is, in the end.
+"""The reference-count protocol against a plain rule: what can be reached is never freed, and all else is in the end.
 
 Between any two steps processes may crash, hear of a crash early or late, and messages may be lost, doubled, delayed and
 reordered below the links.
@@ -122,7 +122,7 @@ class ReferenceProtocol(RuleBasedStateMachine):
             for call in process.running.values()
             if not self.world.processes[call.caller].alive
         )
-        return reference.registrations == 0 and 0 < orphaned
+        return reference.registrations == 0 and orphaned > 0
 
     def teardown(self) -> None:
         world = self.world

@@ -137,8 +137,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Bring tests together that share a real cluster, and keep any test from hanging for long."""
     for item in items:
-        if HERE in item.path.parents and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(60))
+        if (
+            HERE in item.path.parents
+            and item.get_closest_marker("timeout") is None
+            and not item.config.getoption("timeout")
+        ):
+            item.add_marker(pytest.mark.timeout(30))
     items.sort(key=_cluster_of)
 
 

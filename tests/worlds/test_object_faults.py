@@ -95,7 +95,7 @@ def test_a_corrupt_spill_file_is_a_lost_copy(world: World) -> None:
                 file.seek(at)
                 file.write(b"garbage")
     assert np.array_equal(ray.get(made), np.random.default_rng(1).integers(0, 255, 20 * MIB, dtype=np.uint8))
-    with pytest.raises(ray.exceptions.ObjectLostError, match="corrupt.*cannot be made again"):
+    with pytest.raises(ray.exceptions.ObjectLostError, match=r"corrupt.*cannot be made again"):
         ray.get(put)
     del made, put, others
     settle(world)

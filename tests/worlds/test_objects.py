@@ -131,7 +131,7 @@ def test_an_error_while_unpickling_says_so_at_the_get(world: World) -> None:
         def __reduce__(self) -> Any:
             return (int, ("not a number",))
 
-    with pytest.raises(ray.exceptions.ThornbackError, match="ValueError.*not a number"):
+    with pytest.raises(ray.exceptions.ThornbackError, match=r"ValueError.*not a number"):
         ray.get(ray.put(Fragile()))
 
 

@@ -128,3 +128,33 @@ def test_the_quota_is_kept_and_named(world: World) -> None:
         assert np.array_equal(ray.get(ref), np.roll(noise, index))
     del ref, refs
     settle(world)
+
+
+@pytest.mark.only("simulated")
+@pytest.mark.cluster(
+    cpus=2,
+    nodes=3,
+    init={"object_store_memory": STORE, "_system_config": {"spill_file_size": 16 * MIB}},
+)
+def test_nodes_fetch_what_others_have_spilled(world: World) -> None:
+    @ray.remote(scheduling_strategy="SPREAD")
+    def make(seed: int) -> Any:
+        return array(12, seed)
+
+    @ray.remote(scheduling_strategy="SPREAD")
+    def check(*values: Any) -> list[int]:
+        assert all(int(value.min()) == int(value.max()) for value in values)
+        return [int(value[0]) for value in values]
+
+    refs = [make.remote(seed) for seed in range(24)]
+    ray.wait(refs, num_returns=len(refs))
+    for shift in range(3):
+        groups = [[refs[(index * 7 + shift * 5 + step) % 24] for step in range(3)] for index in range(12)]
+        results = ray.get([check.remote(*group) for group in groups])
+        assert results == [[(index * 7 + shift * 5 + step) % 24 for step in range(3)] for index in range(12)]
+    stores = state.list_stores()
+    assert len(stores) == 3 and sum(store["spilled_bytes"] for store in stores) > 0
+    rows = state.list_objects()
+    assert sum(row["memory_bytes"] for row in rows) == sum(store["used"] for store in stores)
+    del refs, groups
+    settle(world)

@@ -13,8 +13,8 @@ ANSWER_LIMIT = 5.0
 
 
 def list_stores() -> list[dict[str, Any]]:
-    """One row per node: ``capacity`` and ``used`` bytes of its shared memory, ``pinned`` ones, ``spilled_bytes``, and how
-    many writers and readers wait for room."""
+    """One row per node: ``capacity`` and ``used`` bytes of its shared memory, ``pinned`` ones, ``spilled_bytes``, and
+    how many writers and readers wait for room."""
     nodes = _nodes()
     answers = blocking.query_at(current.require(), [(node, "store") for node in nodes], ANSWER_LIMIT)
     return [row for rows in answers for row in rows]
@@ -23,10 +23,10 @@ def list_stores() -> list[dict[str, Any]]:
 def list_objects(limit: int = 10_000) -> list[dict[str, Any]]:
     """One row per object that exists, the largest first.
 
-    Each has ``object_id``, ``owner``, ``size``, ``where`` (SHARED, INLINE, PENDING), ``memory_bytes`` and ``disk_bytes`` over
-    all nodes, ``copies`` (one per node, with pins and age), ``references`` (one per process, with their kinds),
-    ``reference_kinds``, ``pins``, ``age_s`` and ``call_site``. Without ``limit``, ``memory_bytes`` add up to what the nodes'
-    shared memories hold (see :func:`list_stores`).
+    Each has ``object_id``, ``owner``, ``size``, ``where`` (SHARED, INLINE, PENDING), ``memory_bytes`` and
+    ``disk_bytes`` over all nodes, ``copies`` (one per node, with pins and age), ``references`` (one per process, with
+    their kinds), ``reference_kinds``, ``pins``, ``age_s`` and ``call_site``. The ``memory_bytes`` of all rows add up to
+    what the nodes' shared memories hold (see :func:`list_stores`).
     """
     runtime = current.require()
     nodes = _nodes()

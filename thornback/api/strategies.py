@@ -7,6 +7,7 @@ from typing import Any
 
 from thornback.api.ids import NodeID
 from thornback.core.messages import Strategy
+from thornback.core.scheduling import registry
 from thornback.util.scheduling_strategies import (
     DoesNotExist,
     Exists,
@@ -19,9 +20,13 @@ from thornback.util.scheduling_strategies import (
 )
 
 ALLOWED = (
-    '"DEFAULT", "SPREAD", or a NodeAffinitySchedulingStrategy, NodeLabelSchedulingStrategy or '
+    '"DEFAULT", "SPREAD", "RANDOM", "POWER_OF_TWO", "MEMORY", a policy registered with '
+    "thornback.util.register_policy, or a NodeAffinitySchedulingStrategy, NodeLabelSchedulingStrategy or "
     "PlacementGroupSchedulingStrategy of thornback.util.scheduling_strategies"
 )
+
+NAMES = ("DEFAULT", "SPREAD", "RANDOM", "POWER_OF_TWO", "MEMORY")
+"""Policies that need nothing but their name."""
 
 Condition = tuple[str, str, tuple[str, ...]]
 
@@ -29,7 +34,7 @@ Condition = tuple[str, str, tuple[str, ...]]
 def is_strategy(value: Any) -> bool:
     """Whether ``value`` may be given as ``scheduling_strategy``."""
     if isinstance(value, str):
-        return value in ("DEFAULT", "SPREAD")
+        return value in NAMES or registry.is_registered(value)
     return isinstance(
         value, (NodeAffinitySchedulingStrategy, NodeLabelSchedulingStrategy, PlacementGroupSchedulingStrategy)
     )

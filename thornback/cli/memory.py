@@ -34,8 +34,9 @@ def memory(as_json: bool, limit: int = SHOWN) -> None:
         console.print(f"and {hidden:,} smaller ones (--limit shows more)", highlight=False)
     for store in found["stores"]:
         console.print(
-            f"node {store['node_id']}: {store['used']:,} of {store['capacity']:,} bytes are in use, {store['pinned']:,} "
-            f"of them pinned by readers; {store['spilled_bytes']:,} bytes in {store['spill_files']} spill files; "
+            f"node {store['node_id']}: {store['used']:,} of {store['capacity']:,} bytes are in use, "
+            f"{store['pinned']:,} of them pinned by readers; "
+            f"{store['spilled_bytes']:,} bytes in {store['spill_files']} spill files; "
             f"{store['waiting_for_room']} wait for room",
             highlight=False,
         )

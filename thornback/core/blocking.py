@@ -610,8 +610,8 @@ def query(runtime: Runtime, table: str) -> list[dict[str, Any]]:
 
 
 def query_at(runtime: Runtime, questions: Sequence[tuple[bytes, str]], timeout: float) -> list[list[dict[str, Any]]]:
-    """Rows of tables of several nodes and processes, each given as (address, table); none of one that does not answer in
-    ``timeout`` seconds, as it may have ended."""
+    """Rows of tables of several nodes and processes, each given as (address, table); none of one that does not answer
+    in ``timeout`` seconds, as it may have ended."""
     with runtime.turn:
         waiters = [runtime.core.owner.request(to, QueryState, table) for to, table in questions]
     answers = []

@@ -60,7 +60,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     pin_hold: int = 1 * SECOND
     """How long a process keeps an object mapped that it reads no more but still refers to."""
     prefetch_limit: int = 64 * MIB
-    """Bytes of arguments that a worker brings to its node ahead of the tasks that wait there."""
+    """Bytes of arguments that a worker brings to its node ahead of the tasks that wait there; also at most a 16th of
+    the node's store."""
     memory_threshold: float = 0.95
     """Share of the machine's (or control group's) memory in use beyond which a worker is ended."""
     memory_check: int = 250 * MILLISECOND

@@ -178,6 +178,7 @@ class Network:
         if link is None or link.target.gate == ENDED:
             link = self._connect(source, to)
             if link is None:
+                self._refuse(source, to)
                 return
         if self.codec:
             messages = m.decode(m.encode(messages))
@@ -208,6 +209,14 @@ class Network:
             target.incoming.append(source)
         source.links[to] = link
         return link
+
+    def _refuse(self, source: Process, to: Address) -> None:
+        """Nobody is there: on the same node, the sender is told as if it had been connected."""
+        if to.startswith(source.node.node_id) and to not in source.severed and len(to) > len(source.node.node_id):
+            source.severed[to] = None
+            self.engine.push(
+                self.engine._now + self.model.local_latency, PeerDown(source, to, "the process has ended")
+            )
 
     def _delay(self, source: Process, messages: list[Message], factor: float = 1.0) -> int:
         model = self.model

@@ -21,6 +21,8 @@ class _RoutedStream:
         process = thread.process if thread is not None else None
         if thread is None or process is None or process.user_code is None:
             return self._stream.write(text)
+        if process.ended:
+            return len(text)
         *lines, rest = (self._partial.get(process.address, "") + text).split("\n")
         self._partial[process.address] = rest
         if lines:

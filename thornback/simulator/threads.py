@@ -28,6 +28,12 @@ active: UserThread | None = None
 """The user thread whose code runs at this moment; None while the event loop or a core runs."""
 
 
+UNWIND_LIMIT = 10
+"""How often GreenletExit is raised in the code of a process that has ended."""
+_stuck: list[GreenletThread] = []
+"""Threads whose code catches everything. They never run again; collecting them would run them."""
+
+
 class DeadlockError(RuntimeError):
     """The simulated program waits for something that will never happen, or virtual time is up."""
 
@@ -227,7 +233,7 @@ class GreenletThread(UserThread):
         target: what it does; it is never told that its process was killed.
     """
 
-    __slots__ = ("_greenlet", "_target", "idle")
+    __slots__ = ("_greenlet", "_target", "_unwound", "idle")
 
     def __init__(
         self, world: World, surroundings: Surroundings, process: UserProcess | None, target: Callable[[], None]
@@ -235,6 +241,7 @@ class GreenletThread(UserThread):
         super().__init__(world, surroundings, process)
         self._target = target
         self._greenlet = greenlet(self._run, parent=world.hub)
+        self._unwound = 0
         self.idle = False
 
     def _run(self) -> None:
@@ -264,13 +271,23 @@ class GreenletThread(UserThread):
         """Switch to the event loop until something wakes this thread."""
         process = self.process
         if process is not None and process.gate == ENDED:
-            raise GreenletExit
+            self._unwind()
         self.check()
         self._leave()
         self.world.hub.switch()
         if process is not None and process.gate == ENDED:
-            raise GreenletExit
+            self._unwind()
         self.check()
+
+    def _unwind(self) -> NoReturn:
+        """The process has ended: leave the user's code, or stay here for ever if it does not let itself be left."""
+        self._unwound += 1
+        if self._unwound > UNWIND_LIMIT:
+            _stuck.append(self)
+            while True:
+                self._leave()
+                self.world.hub.switch()
+        raise GreenletExit
 
     def vanish(self) -> NoReturn:
         """Its process has ended while it ran: never go on."""
@@ -281,15 +298,14 @@ class GreenletThread(UserThread):
     def kill(self) -> None:
         """Unwind it; its process has ended. Called by the event loop, or after its end."""
         global active
-        for _ in range(100):
-            if self._greenlet.dead or self._greenlet is getcurrent():
-                return
-            self._enter()
-            try:
-                self._greenlet.throw(GreenletExit)
-            finally:
-                active = None
-                current.runtime = None
+        if self._greenlet.dead or self._greenlet is getcurrent():
+            return
+        self._enter()
+        try:
+            self._greenlet.throw(GreenletExit)
+        finally:
+            active = None
+            current.runtime = None
 
 
 def cancelled(name: str) -> TaskCancelledError:

@@ -201,7 +201,7 @@ class _LoopLane:
             outcome = await execution.run_async()
             if cost:
                 count_cost(outcome, cost)
-        except GreenletExit:
+        except (GreenletExit, GeneratorExit):
             raise
         except BaseException as error:
             outcome = interrupted(execution, error)

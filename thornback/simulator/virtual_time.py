@@ -103,6 +103,8 @@ def _virtual_datetime(patches: Patches, original: Any) -> Any:
             return issubclass(subclass, original)
 
     class VirtualDatetime(original, metaclass=Meta):  # type: ignore[misc]
+        __slots__ = ()
+
         def __new__(cls, *args: Any, **kwargs: Any) -> Any:
             return original(*args, **kwargs)
 
@@ -132,6 +134,8 @@ def _virtual_date(patches: Patches, original: Any) -> Any:
             return issubclass(subclass, original)
 
     class VirtualDate(original, metaclass=Meta):  # type: ignore[misc]
+        __slots__ = ()
+
         def __new__(cls, *args: Any, **kwargs: Any) -> Any:
             return original(*args, **kwargs)
 

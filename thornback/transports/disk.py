@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from struct import Struct
 from typing import Any, BinaryIO, Protocol
@@ -160,11 +161,8 @@ def open_places(directories: Sequence[str], session_directory: Path) -> list[Pla
 
 def _open_place(name: str, subdirectory: str) -> Place:
     try:
-        place: Place
-        if "://" in name:
-            place = RemoteDirectory(name, subdirectory)
-        else:
-            place = Directory(Path(name) / subdirectory)
+        remote = "://" in name
+        place: Place = RemoteDirectory(name, subdirectory) if remote else Directory(Path(name) / subdirectory)
         with place.create("probe", 0) as probe:
             probe.write(b"thornback")
         place.delete("probe")
@@ -212,13 +210,13 @@ class SpillDisk:
             reasons = []
             for place in order:
                 try:
-                    pieces = self._write_file(place, file, blocks)
+                    call = partial(then, self._write_file(place, file, blocks), "")
                 except Exception as error:
                     reasons.append(f"{place.name}: {error}")
                     self._delete_quietly(place, file)
                 else:
                     self._place_of[file] = place
-                    self._finish(lambda: then(pieces, ""))
+                    self._finish(call)
                     return
             self._finish(lambda: then((), "; ".join(reasons)))
 

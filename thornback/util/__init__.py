@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         placement_group_table,
         remove_placement_group,
     )
+    from thornback.util.policies import register_policy
     from thornback.util.serialization import deregister_serializer, register_serializer
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "placement_group",
     "placement_group_table",
     "queue",
+    "register_policy",
     "register_serializer",
     "remove_placement_group",
     "scheduling_strategies",
@@ -50,6 +52,7 @@ _HOMES = {
     "map_unordered": "helpers",
     "placement_group": "placement_group",
     "placement_group_table": "placement_group",
+    "register_policy": "policies",
     "register_serializer": "serialization",
     "remove_placement_group": "placement_group",
 }

@@ -253,9 +253,13 @@ def _checked_bundles(bundles: Any) -> tuple[dict[str, int], ...]:
         for name, amount in bundle.items():
             number = isinstance(amount, (int, float)) and not isinstance(amount, bool)
             if not isinstance(name, str) or not name or not number:
-                raise ValueError(f"placement_group(): bundle {index} has {name!r}: {amount!r}; amounts are numbers >= 0")
+                raise ValueError(
+                    f"placement_group(): bundle {index} has {name!r}: {amount!r}; amounts are numbers >= 0"
+                )
             if not amount >= 0 or math.isinf(amount):
-                raise ValueError(f"placement_group(): bundle {index} has {name!r}: {amount!r}; amounts are numbers >= 0")
+                raise ValueError(
+                    f"placement_group(): bundle {index} has {name!r}: {amount!r}; amounts are numbers >= 0"
+                )
         units = resources.to_units(bundle)
         if not units:
             raise ValueError(f"placement_group(): bundle {index} is empty ({bundle!r}): it must hold some resource")

@@ -1,6 +1,8 @@
-"""The node store against a plain model: pinned bytes stay what was sealed, nothing overlaps, and nothing is left over."""
+"""The node store against a plain model: pinned bytes stay what was sealed, nothing overlaps, nothing is left over."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -189,7 +191,7 @@ class StoreModel(RuleBasedStateMachine):
     def blocks_do_not_overlap(self) -> None:
         entries = [entry for entry in self.store.entries.values() if entry.offset >= 0]
         ranges = sorted((entry.offset, entry.offset + entry.size) for entry in entries)
-        assert all(end <= start for (_, end), (start, _) in zip(ranges, ranges[1:], strict=False))
+        assert all(end <= start for (_, end), (start, _) in pairwise(ranges))
         assert sum(entry.size for entry in entries) == self.store.allocator.used <= CAPACITY
 
     @invariant()
@@ -216,7 +218,9 @@ class StoreModel(RuleBasedStateMachine):
         self.collect()
         assert not self.reading and not self.asked
         assert not self.store.entries and not len(self.store.room) and not self.pulls.active
-        assert self.store.allocator.used == 0 == self.store.spilling.bytes_on_disk == self.store.spilling.bytes_under_way
+        assert (
+            self.store.allocator.used == 0 == self.store.spilling.bytes_on_disk == self.store.spilling.bytes_under_way
+        )
         assert not self.node.files.files and not self.store.spilling.files
         assert not self.store._copies and not self.store._clean and not self.store._dirty
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 TASK = "task"
 CALL = "actor call"
 CREATION = "actor creation"
+ARGUMENT_PATIENCE = 5.0
+"""Seconds that a task waits for a large argument before it lends its CPU to others."""
 
 
 class Outcome:
@@ -178,7 +180,10 @@ class Execution:
         host = self.executor.runtime
         fetch = self.executor.fetch_argument(dependency)
         try:
-            blocking.wait_for(host, fetch.waiter)
+            # Arguments mostly come soon. Others would take their room if they had this CPU meanwhile; but if the
+            # argument must be made again first, somebody needs it.
+            if not host.block(fetch.waiter, ARGUMENT_PATIENCE):
+                blocking.wait_for(host, fetch.waiter)
         except BaseException:
             with host.turn:
                 fetch.abandon()

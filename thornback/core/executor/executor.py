@@ -106,6 +106,8 @@ class Executor:
         self._handed: list[ObjectId] = []
         """References in results, held until the replies have left: a removal must not overtake them."""
         self._arguments: dict[tuple[TaskId, ObjectId], Fetch] = {}
+        self._ahead_limit = min(config.prefetch_limit, owner.objects.memory.capacity // 16)
+        owner.objects.before_trim = self._give_up_prefetched
         self._ahead = 0
         """Bytes of arguments that were brought here before their tasks have started."""
         self._consumed: dict[TaskId, int] = {}
@@ -287,11 +289,19 @@ class Executor:
         for dependency in execution.dependencies:
             content = dependency.content
             if isinstance(content, Stored) and (execution.task_id, dependency.object_id) not in self._arguments:
-                if self._ahead and self._ahead + content.size > self.config.prefetch_limit:
+                if self._ahead and self._ahead + content.size > self._ahead_limit:
                     return False
                 self._ahead += content.size
                 self._fetch(execution.task_id, dependency).ahead = content.size
         return True
+
+    def _give_up_prefetched(self) -> None:
+        """Room is short: arguments of tasks that have not started make way."""
+        for key, fetch in list(self._arguments.items()):
+            if key[0] not in self.running:
+                del self._arguments[key]
+                self._ahead -= fetch.ahead
+                fetch.abandon()
 
     def _prefetch_next(self, lane: Lane) -> None:
         for execution in lane.queue:

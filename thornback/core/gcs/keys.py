@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from thornback.core.ids import Address
-from thornback.core.messages import GetKey, KeyValue, PutKey
+from thornback.core.messages import GetKey, KeyValue, PolicyRegistered, PutKey
 from thornback.core.ports import Write
 
 if TYPE_CHECKING:
     from thornback.core.gcs.store import GlobalControlStore
+
+POLICY = "policy:"
+"""Prefix of the keys of placement policies that users have registered."""
 
 
 class KeyTable:
@@ -18,6 +21,7 @@ class KeyTable:
     name = "keys"
 
     def __init__(self, gcs: GlobalControlStore) -> None:
+        self.gcs = gcs
         self.store = gcs.store
         self.transport = gcs.ports.transport
         self.table: dict[str, bytes] = {}
@@ -34,8 +38,17 @@ class KeyTable:
         elif value is None:
             self.table.pop(key, None)
         now = self.table.get(key)
+        if key.startswith(POLICY) and now is not None:
+            for node in self.gcs.nodes.alive():
+                self.transport.send(node, PolicyRegistered(key.removeprefix(POLICY), now))
         answer = KeyValue(message.request, now)
         self.store.commit([Write(self.name, key.encode(), now)], lambda: self.transport.send(sender, answer))
+
+    def welcome(self, node: Address) -> None:
+        """Tell a node that has joined of the users' placement policies."""
+        for key, blob in self.table.items():
+            if key.startswith(POLICY):
+                self.transport.send(node, PolicyRegistered(key.removeprefix(POLICY), blob))
 
     def on_get_key(self, sender: Address, message: GetKey) -> None:
         """Read a key."""

@@ -62,6 +62,7 @@ class NodeTable:
         self._heard[sender] = self.clock.now()
         self._update(message.view)
         self.transport.send(sender, NodeRegistered(len(self._heard)))
+        self.gcs.keys.welcome(sender)
         self.gcs.view_changed()
 
     def on_report_resources(self, sender: Address, message: ReportResources) -> None:

@@ -52,7 +52,16 @@ class Group:
     """
 
     __slots__ = (
-        "alone", "asked", "attempt", "chosen", "nodes", "reason", "spec", "state", "subscribers", "timer",
+        "alone",
+        "asked",
+        "attempt",
+        "chosen",
+        "nodes",
+        "reason",
+        "spec",
+        "state",
+        "subscribers",
+        "timer",
         "version",
     )
 
@@ -74,8 +83,8 @@ class Group:
 class GroupTable:
     """All placement groups of the cluster.
 
-    A group is either without any place, or wholly placed: bundles are first set aside on all nodes (phase one), and only
-    when every node has agreed the group counts as created (phase two); otherwise all are given back.
+    A group is either without any place, or wholly placed: bundles are first set aside on all nodes (phase one), and
+    only when every node has agreed the group counts as created (phase two); otherwise all are given back.
     """
 
     name = "placement_groups"
@@ -124,7 +133,9 @@ class GroupTable:
         group.subscribers = {sender: None, **self._early.pop(spec.group_id, {})}
         taken = self.table.get(self.names.get((spec.namespace, spec.name), b"")) if spec.name else None
         if taken is not None:
-            self._end(group, f"the name {spec.name!r} is taken by a live placement group in namespace {spec.namespace!r}")
+            self._end(
+                group, f"the name {spec.name!r} is taken by a live placement group in namespace {spec.namespace!r}"
+            )
             return
         if spec.name:
             self.names[(spec.namespace, spec.name)] = spec.group_id

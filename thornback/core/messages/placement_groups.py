@@ -117,3 +117,11 @@ class BundlesHeld(Message, frozen=True, tag=140):
     """Raylet to a GCS that has come back: these bundles are set aside here."""
 
     groups: tuple[tuple[TaskId, tuple[int, ...]], ...]
+
+
+class PolicyRegistered(Message, frozen=True, tag=141):
+    """GCS to raylets: a user's placement policy, by name."""
+
+    name: str
+    blob: bytes
+    """The pickled function."""

@@ -31,7 +31,7 @@ class KeyValue(Message, frozen=True, tag=112):
 
 
 class QueryState(Message, frozen=True, tag=113):
-    """Anyone to GCS or to a raylet: rows of one of its tables; answered with StateRows."""
+    """Anyone to GCS, to a raylet or to a process: rows of one of its tables; answered with StateRows."""
 
     request: int
     table: str

@@ -1,4 +1,4 @@
-"""What one node's memory and disk hold, as rows for people. The sizes in memory add up to what the allocator gave out."""
+"""What one node's memory and disk hold, as rows for people. Sizes in memory add up to what the allocator gave out."""
 
 from __future__ import annotations
 

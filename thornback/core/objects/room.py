@@ -8,12 +8,14 @@ from thornback.core.ids import Address, ObjectId
 from thornback.core.ports import Clock
 
 Key = tuple[Address, ObjectId]
+EXTENSIONS = 10
+"""How often a demand waits on, for as long again, since the disk is at work."""
 
 
 class Demand:
     """Somebody needs room."""
 
-    __slots__ = ("attempt", "fail", "key", "reading", "seen", "size")
+    __slots__ = ("attempt", "extensions", "fail", "key", "reading", "seen", "size")
 
     def __init__(
         self, key: Key, size: int, reading: bool, attempt: Callable[[], bool], fail: Callable[[], None], seen: int
@@ -27,14 +29,21 @@ class Demand:
         """Called instead when the wait was too long."""
         self.seen = seen
         """Progress at the last look."""
+        self.extensions = 0
+        """How often the disk was given more time for it."""
 
 
 class RoomQueue:
-    """Demands in the order in which they are served: readers first, since what they wait for lets tasks end; among equals
-    the oldest. A demand fails when ``patience`` nanoseconds have passed without anything having become free."""
+    """Demands in the order in which they are served: readers first, since what they wait for lets tasks end; among
+    equals the oldest. A demand fails when ``patience`` nanoseconds have passed without anything having become free.
 
-    def __init__(self, clock: Clock, patience: int) -> None:
+    Args:
+        busy: whether the disk is at work, from which room will come.
+    """
+
+    def __init__(self, clock: Clock, patience: int, busy: Callable[[], bool]) -> None:
         self._clock = clock
+        self._busy = busy
         self._patience = patience
         self._readers: dict[Key, Demand] = {}
         self._writers: dict[Key, Demand] = {}
@@ -57,9 +66,7 @@ class RoomQueue:
         """Bytes that are waited for."""
         return sum(demand.size for demands in (self._readers, self._writers) for demand in demands.values())
 
-    def add(
-        self, key: Key, size: int, reading: bool, attempt: Callable[[], bool], fail: Callable[[], None]
-    ) -> None:
+    def add(self, key: Key, size: int, reading: bool, attempt: Callable[[], bool], fail: Callable[[], None]) -> None:
         """Wait for room. A second demand under the same key is ignored."""
         if key in self:
             return
@@ -73,6 +80,9 @@ class RoomQueue:
             return
         if demand.seen != self._progress:
             demand.seen = self._progress
+            self._clock.call_after(self._patience, lambda: self._check(demand))
+        elif self._busy() and demand.extensions < EXTENSIONS:
+            demand.extensions += 1
             self._clock.call_after(self._patience, lambda: self._check(demand))
         else:
             del demands[demand.key]

@@ -1,8 +1,8 @@
 """The objects in one node's shared memory: who writes, reads and owns them, and when their bytes are free again.
 
 When memory is short, room is made in this order: copies whose primary is on another node go; primaries that are on disk
-already leave memory; the least recently used of the others are written to disk. What somebody reads stays. If that is not
-enough, the demand waits (:mod:`.room`).
+already leave memory; the least recently used of the others are written to disk. What somebody reads stays. If that is
+not enough, the demand waits (:mod:`.room`).
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ EXISTS = -2
 NO_ROOM = -1
 DEAD_LIMIT = 100_000
 TRIM_PERIOD = 50 * MILLISECOND
+LAST_WORDS = 200 * MILLISECOND
+"""After the news that a writer has ended, its messages may still come: what it has written and replied is not lost."""
 
 
 class NodeStore:
@@ -55,7 +57,7 @@ class NodeStore:
         self.config = config
         self.allocator = Allocator(memory.capacity)
         self.spilling = Spilling(node_id, ports, disk, config, self._spilled)
-        self.room = RoomQueue(ports.clock, config.allocation_wait)
+        self.room = RoomQueue(ports.clock, config.allocation_wait, lambda: self.spilling.bytes_under_way > 0)
         self.entries: dict[ObjectId, Entry] = {}
         self._copies: dict[ObjectId, Entry] = {}
         """In memory and not used, least recently used first: copies; primaries that are on disk as well; the others."""
@@ -100,8 +102,8 @@ class NodeStore:
         reading: bool,
         then: Callable[[Entry | None, str], None],
     ) -> None:
-        """Find room for an object that is not here: ``then(entry, "")``; or ``then(None, reason)``; or, if the object has
-        come in another way meanwhile, ``then(None, "")``."""
+        """Find room for an object that is not here: ``then(entry, "")``; or ``then(None, reason)``; or, if the object
+        has come in another way meanwhile, ``then(None, "")``."""
         if size > self.allocator.capacity:
             then(
                 None,
@@ -148,9 +150,11 @@ class NodeStore:
         entry = self.entries.get(message.object_id)
         if entry is not None and not entry.sealed and entry.writer == sender:
             entry.primary = True
-            if message.pin:
+            if message.pin and not self.is_dead(sender):
                 entry.pins[sender] = 1
             self.seal(entry)
+            if self.is_dead(sender) and not entry.doomed:
+                self.transport.send(owner_of(entry.object_id), CopyChanged(entry.object_id, True))
 
     def seal(self, entry: Entry) -> None:
         """The bytes are complete; readers may come."""
@@ -171,11 +175,15 @@ class NodeStore:
         for call in calls:
             call(None)
 
+    def _abort_unsealed(self, entry: Entry) -> None:
+        if not entry.sealed and self.entries.get(entry.object_id) is entry:
+            self.abort(entry)
+
     # --- Reading
 
     def bring(self, entry: Entry, then: Callable[[str | None], None]) -> None:
-        """Call ``then(None)`` when a sealed object is in memory, at once if it is; with the reason if there is no room for
-        it; with "" if it turned out to be lost."""
+        """Call ``then(None)`` when a sealed object is in memory, at once if it is; with the reason if there is no room
+        for it; with "" if it turned out to be lost."""
         if entry.in_memory:
             then(None)
             return
@@ -411,8 +419,7 @@ class NodeStore:
             for reader in [reader for reader in entry.pins if reader.startswith(address)]:
                 del entry.pins[reader]
             if not entry.sealed and entry.writer.startswith(address):
-                if entry.object_id in self.entries:
-                    self.abort(entry)
+                self.clock.call_after(LAST_WORDS, lambda entry=entry: self._abort_unsealed(entry))  # type: ignore[misc]
                 continue
             if owner.startswith(address):
                 entry.doomed = True

@@ -1,4 +1,4 @@
-"""What one process refers to, as rows for people: the part of the ledger of bytes that only owners and borrowers know."""
+"""What one process refers to, as rows for people: the part of the ledger that only owners and borrowers know."""
 
 from __future__ import annotations
 

@@ -75,6 +75,8 @@ class Objects:
         self.blocks: dict[ObjectId, Block] = {}
         self.views_ended: deque[ObjectId] = deque()
         """Filled from any thread as views are collected; emptied in :meth:`end_turn`."""
+        self.before_trim: Callable[[], None] = _nothing
+        """Called when the raylet needs room, before unused pins are given back."""
         self._idle: dict[ObjectId, None] = {}
         """Blocks without users, and (below) those that were so at the last look already."""
         self._idle_before: dict[ObjectId, None] = {}
@@ -322,7 +324,7 @@ class Objects:
         return self.memory.read(block.offset, block.size, released)
 
     def unused(self, object_id: ObjectId) -> None:
-        """One user of a block less. While the object is referred to, its pin is kept for a moment: it may be read again."""
+        """One user of a block less. While the object is referred to, its pin is kept a moment for the next read."""
         block = self.blocks.get(object_id)
         if block is None:
             return
@@ -360,6 +362,7 @@ class Objects:
 
     def on_trim_pins(self, sender: Address, message: TrimPins) -> None:
         """The raylet needs room."""
+        self.before_trim()
         self._unpin_idle(self._idle_before)
         self._unpin_idle(self._idle)
 
@@ -402,3 +405,7 @@ class Objects:
     def seal(self, object_id: ObjectId) -> None:
         """The block is written."""
         self.transport.send(self.node_id, SealObject(object_id, False))
+
+
+def _nothing() -> None:
+    pass

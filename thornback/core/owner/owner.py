@@ -76,13 +76,24 @@ class Owner:
         self.arrived: deque[tuple[ObjectId, ObjectId | list[ObjectId] | None]] = deque()
         """References that were made from bytes, with what keeps them alive; as ``dropped``, and settled before."""
         self.references = ReferenceTable(worker_id, ports.transport, self._released, self._forgotten)
-        self.objects = Objects(self.references, ports, memory, lambda reference: self.tasks.recover(reference), config.pin_hold)
+        self.objects = Objects(
+            self.references, ports, memory, lambda reference: self.tasks.recover(reference), config.pin_hold
+        )
         self.streams = Streams(self)
         self.actors = Actors(self)
         self.groups = Groups(self)
         self.leases = Leases(self, config)
         self.tasks = Tasks(self, config)
-        self.parts = (self.references, self.references.handovers, self.objects, self.streams, self.actors, self.groups, self.leases, self.tasks)
+        self.parts = (
+            self.references,
+            self.references.handovers,
+            self.objects,
+            self.streams,
+            self.actors,
+            self.groups,
+            self.leases,
+            self.tasks,
+        )
         self.captured: dict[bytes, TaskTemplate] = {}
         """Templates of functions that tasks in placement groups call, within their groups."""
         self._requests: dict[int, Waiter] = {}

@@ -206,7 +206,11 @@ class Tasks:
             for index, content in enumerate(reply.results):
                 self.refuse(return_id(reply.task_id, index), content, sender)
             return None
-        if reply.error is None:
+        if reply.error is None and task.cancelled:
+            for index, content in enumerate(reply.results):
+                self.refuse(return_id(task.task_id, index), content, sender)
+            self.cancelled(task)
+        elif reply.error is None:
             self._succeed(task, reply, sender)
         elif reply.cancelled:
             self._finish(task, reply.error)

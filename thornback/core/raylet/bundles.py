@@ -127,7 +127,7 @@ class RayletBundles:
             del self._released[next(iter(self._released))]
 
     def _give_back(self, bundle: Bundle) -> None:
-        """What is free in the bundle is free on the node at once; what its tasks hold, when their workers have ended."""
+        """What is free in the bundle is free on the node at once; what its tasks hold, when their workers end."""
         self.leases.free.give(bundle.pool.available, {key: units for key, units in bundle.pool.gpus.items() if units})
         if self.trace.enabled:
             self.trace.event("bundle.released", bundle.group_id, (self.node_id, bundle.index, bundle.attempt))

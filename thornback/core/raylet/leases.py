@@ -24,7 +24,7 @@ from thornback.core.messages import (
 from thornback.core.ports import Ports
 from thornback.core.raylet.pool import Worker, WorkerPool
 from thornback.core.resources import CPU, Resources, fits
-from thornback.core.scheduling.policies import allowed, is_feasible, place, why_infeasible
+from thornback.core.scheduling.policies import allowed, is_feasible, may_stay, place, why_infeasible
 from thornback.core.scheduling.pools import GpuParts, ResourcePool
 from thornback.core.scheduling.view import ClusterView
 
@@ -100,17 +100,20 @@ class RayletLeases:
             self._place_in_group(message)
             return
         local = self.view.nodes[self.node_id]
-        here = message.strategy.kind != "SPREAD" or message.hops > 0
+        here = message.hops > 0 or may_stay(local, message.strategy)
         free = self.free.fits(message.resources) and not self._behind(message)
         if here and free and allowed(local, message.strategy):
             self._grant(message, self.free)
-        else:
+        elif here or self.view_seen:
             self._place(message)
+        else:
+            self._set_infeasible(message)
 
     def _behind(self, request: RequestLease) -> bool:
         return bool(self.queues.get(_shape(request)))
 
     def _place(self, request: RequestLease) -> None:
+        self.wants_view = True
         nodes = self.view.alive()
         if not is_feasible(request.resources, nodes, request.strategy):
             self._set_infeasible(request)
@@ -191,6 +194,9 @@ class RayletLeases:
     view_is_complete = False
     """Whether the cluster's nodes are known, so that "no node" can be said of a demand."""
 
+    view_seen = False
+    """Whether the GCS has ever told of the other nodes: a policy that compares nodes waits for that."""
+
     def _tell_infeasible(self, request: RequestLease) -> None:
         reason = why_infeasible(request.name, request.resources, self.view.alive(), request.strategy)
         self.transport.send(request.holder, LeaseInfeasible(request.lease_id, reason))
@@ -198,6 +204,7 @@ class RayletLeases:
     def view_changed(self) -> None:
         """News of other nodes: some requests may go there, or have become possible."""
         first = not self.view_is_complete
+        self.view_seen = True
         self.view_is_complete = True
         for request in list(self.infeasible.values()):
             if is_feasible(request.resources, self.view.alive(), request.strategy):

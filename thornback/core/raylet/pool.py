@@ -17,7 +17,18 @@ LEASED = "LEASED"
 class Worker:
     """One worker process."""
 
-    __slots__ = ("idle_since", "job_id", "lease_id", "name", "out_of_memory", "pid", "reason", "state", "used", "worker_id")
+    __slots__ = (
+        "idle_since",
+        "job_id",
+        "lease_id",
+        "name",
+        "out_of_memory",
+        "pid",
+        "reason",
+        "state",
+        "used",
+        "worker_id",
+    )
 
     def __init__(self, identifier: WorkerId, job_id: JobId) -> None:
         self.worker_id = identifier

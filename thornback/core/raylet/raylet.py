@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from thornback.core.config import Config
-from thornback.core.ids import GCS, Address, JobId, NodeId, WorkerId, is_node, node_of, short
+from thornback.core.ids import GCS, Address, JobId, NodeId, WorkerId, is_node, node_of
 from thornback.core.messages import (
     Death,
     Deaths,
@@ -19,6 +19,7 @@ from thornback.core.messages import (
     NodeFenced,
     NodeRegistered,
     NodeView,
+    PolicyRegistered,
     QueryState,
     RegisterNode,
     RegisterWorker,
@@ -35,6 +36,7 @@ from thornback.core.raylet.leases import RayletLeases
 from thornback.core.raylet.memory_guard import MemoryGuard
 from thornback.core.raylet.pool import WorkerPool
 from thornback.core.resources import CPU, OBJECT_STORE_MEMORY, UNIT, Resources
+from thornback.core.scheduling import registry
 from thornback.core.scheduling.view import ClusterView
 
 
@@ -132,6 +134,8 @@ class Raylet:
         """The GCS knows this node."""
         if message.nodes <= 1:
             self.leases.view_is_complete = True
+        else:
+            self.leases.wants_view = True
 
     def on_node_fenced(self, sender: Address, message: NodeFenced) -> None:
         """The cluster has given this node up: nothing of it may act any more."""
@@ -142,6 +146,10 @@ class Raylet:
             self.trace.event("node.fenced", self.node_id)
         for worker in list(self.pool.workers.values()):
             self.pool.kill(worker, "its node was declared dead")
+
+    def on_policy_registered(self, sender: Address, message: PolicyRegistered) -> None:
+        """A user has registered a placement policy."""
+        registry.register(message.name, registry.load(message.blob))
 
     def on_view_delta(self, sender: Address, message: ViewDelta) -> None:
         """What has changed in the cluster."""

@@ -37,9 +37,18 @@ def allowed(node: NodeView, strategy: Strategy) -> bool:
     return not strategy.hard or matches(node.labels, strategy.hard)
 
 
+def may_stay(local: NodeView, strategy: Strategy) -> bool:
+    """Whether a request may be granted where it arrives first, without comparing nodes."""
+    if strategy.kind == "NODE":
+        return strategy.node == local.node_id
+    if strategy.kind == "LABELS":
+        return matches(local.labels, strategy.preferred)
+    return strategy.kind == "DEFAULT"
+
+
 def index_of(nodes: Sequence[NodeView]) -> NodeIndex:
     """The index of a view's nodes; made anew for a plain list."""
-    return nodes.index if isinstance(nodes, NodeList) else NodeIndex(nodes)
+    return nodes.by_use if isinstance(nodes, NodeList) else NodeIndex(nodes)
 
 
 def is_feasible(demand: Demand, nodes: Sequence[NodeView], strategy: Strategy) -> bool:
@@ -115,9 +124,9 @@ def _hybrid(
         group = [kind for kind in kinds if wasteful(kind.total, demand) is waste]
         if not group:
             continue
-        if home is not None and wasteful(home.total, demand) is waste and _is_open(home, demand, conditions):
-            if utilization(demand, home) <= config.hybrid_threshold:
-                return local
+        here = home is not None and wasteful(home.total, demand) is waste and _is_open(home, demand, conditions)
+        if here and home is not None and utilization(demand, home) <= config.hybrid_threshold:
+            return local
         for kind in group:
             order = index.packed(kind, demand, config.hybrid_threshold)
             if order is not None:

@@ -7,10 +7,11 @@ from typing import Any
 
 from thornback.core.config import Config
 from thornback.core.ids import NodeId
-from thornback.core.messages import NodeView, Strategy
+from thornback.core.messages import FunctionDefinition, NodeView, Strategy
 from thornback.core.ports import RandomStream
 from thornback.core.resources import fits, from_units
 from thornback.core.scheduling.labels import matches
+from thornback.core.serialization import load_function
 
 UserPolicy = Callable[[dict[str, float], list[dict[str, Any]], RandomStream], Any]
 """Takes the demand and the nodes that fit, as users see them, and returns one of the nodes or its id."""
@@ -26,6 +27,15 @@ def register(name: str, policy: UserPolicy) -> None:
     if len(_policies) >= MOST and name not in _policies:
         del _policies[next(iter(_policies))]
     _policies[name] = policy
+
+
+def load(blob: bytes) -> UserPolicy:
+    """A policy from the bytes in which it travels; one that cannot be unpickled here takes the first node that fits."""
+    try:
+        policy: UserPolicy = load_function(FunctionDefinition(b"", "policy", blob))
+    except Exception:
+        return lambda demand, nodes, random: nodes[0]
+    return policy
 
 
 def is_registered(name: str) -> bool:
@@ -46,7 +56,7 @@ def choose(
     config: Config,
     random: RandomStream,
 ) -> NodeId | None:
-    """What the user's policy chooses among the nodes that fit; the first of them if it fails or chooses none of them."""
+    """What the user's policy chooses among the nodes that fit; the first if it fails or chooses none of them."""
     permitted = (node for node in nodes if node.alive and not node.draining and matches(node.labels, strategy.hard))
     fitting = [node for node in permitted if fits(demand, node.available)]
     policy = _policies.get(strategy.kind)

@@ -15,11 +15,11 @@ from thornback.core.scheduling.index import NodeIndex
 class NodeList(Sequence[NodeView]):
     """The nodes alive, in the order in which they appeared, with an index for policies. Changes with the view."""
 
-    __slots__ = ("_nodes", "index")
+    __slots__ = ("_nodes", "by_use")
 
     def __init__(self, nodes: dict[NodeId, NodeView], index: NodeIndex) -> None:
         self._nodes = nodes
-        self.index = index
+        self.by_use = index
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -59,7 +59,7 @@ class ClusterView:
             self._live[node.node_id] = node
         else:
             self._live.pop(node.node_id, None)
-        self._alive.index.update(node)
+        self._alive.by_use.update(node)
 
     def alive(self) -> NodeList:
         """Nodes alive, in the order in which they appeared."""

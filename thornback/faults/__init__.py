@@ -1,0 +1,1 @@
+"""Faults as data: plans, where they come from, and what injects them."""
