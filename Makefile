@@ -5,14 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test lint bench soak install clean
+.PHONY: help demo test lint bench bench-parts bench-baseline bench-compare soak install clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    install into $(VENV), then run the demonstration in both worlds"
 	@echo "make test    install, then lint, type check and test"
 	@echo "make lint    lint and type check only"
-	@echo "make bench   measure tasks, actor calls and objects on this machine"
+	@echo "make bench   measure beside Ray and Dask.distributed (ARGS=--quick: under 3 minutes); docs/performance.md has more"
 	@echo "make soak    the tests that are too long for every day"
 	@echo "make clean   remove everything that make has made"
 
@@ -32,7 +32,19 @@ lint: $(INSTALLED)
 	@$(BIN)/mypy
 
 bench: $(INSTALLED)
-	@$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only --benchmark-columns=min,median,ops
+	@$(BIN)/python experiments/peers.py $(ARGS)
+
+BENCH_PARTS = $(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only \
+	--benchmark-columns=min,median,ops --benchmark-warmup=on
+
+bench-parts: $(INSTALLED)
+	@$(BENCH_PARTS)
+
+bench-baseline: $(INSTALLED)
+	@$(BENCH_PARTS) --benchmark-save=baseline
+
+bench-compare: $(INSTALLED)
+	@$(BENCH_PARTS) --benchmark-compare --benchmark-compare-fail=median:25%
 
 soak: $(INSTALLED)
 	@$(BIN)/python -m pytest -m soak

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from thornback.cli.output import CommandError, print_error, print_json
+from thornback.cli.simulate import simulate
 
 INTERRUPTED = 130
 
@@ -59,6 +60,9 @@ def demo(
 
     code = run_demo(as_json=as_json, seed=seed, nodes=nodes)
     raise typer.Exit(code)
+
+
+command()(simulate)
 
 
 @command()

@@ -16,9 +16,6 @@ from thornback.cli.output import CommandError
 if TYPE_CHECKING:
     from thornback.simulator.world import World
 
-CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
-"""Settings for the registration of the command: what follows the program belongs to the program."""
-
 
 def simulate(
     program: Annotated[Path, typer.Argument(help="A Python program; it runs unchanged.")],
@@ -28,12 +25,17 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Of everything random; equal seeds give equal runs.")] = 0,
     faults: Annotated[Path | None, typer.Option(help="A JSON file with faults that happen meanwhile.")] = None,
     trace: Annotated[Path | None, typer.Option(help="Write one JSON line for each event to this file.")] = None,
+    cost: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=SECONDS", help="Virtual time that a function or Class.method takes; repeatable."),
+    ] = None,
     time_limit: Annotated[float | None, typer.Option(help="Stop after so many virtual seconds.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the last line as JSON.")] = False,
 ) -> None:
     """Run a program on a simulated cluster, in virtual time.
 
-    Its output and exit code come through. The last line on stderr tells the hash of the trace, how many events and tasks
+    Options may come before or after the program; options of the program itself come after ``--``. Its output and exit
+    code come through. The last line on stderr tells the hash of the trace, how many events and tasks
     there were, and how much virtual time has passed.
     """
     from thornback.faults.loader import PlanError
@@ -41,8 +43,9 @@ def simulate(
 
     if not program.is_file():
         raise CommandError(f"there is no program {program}")
+    costs = dict(parse_cost(text) for text in cost or [])
     try:
-        world = simulated(nodes, cpus, seed, faults=faults, trace=trace, time_limit=time_limit)
+        world = simulated(nodes, cpus, seed, faults=faults, trace=trace, costs=costs, time_limit=time_limit)
         with world:
             code = run_program(program, args or [])
             stats = world.stats
@@ -53,6 +56,22 @@ def simulate(
     sys.stdout.flush()
     print(summary(stats, as_json), file=sys.stderr, flush=True)
     raise typer.Exit(code)
+
+
+def parse_cost(text: str) -> tuple[str, float]:
+    """A function's name and the seconds that it takes.
+
+    Raises:
+        CommandError: the text says something else.
+    """
+    name, _, seconds = text.partition("=")
+    try:
+        amount = float(seconds)
+    except ValueError:
+        amount = -1.0
+    if not name or not 0 <= amount < float("inf"):
+        raise CommandError(f"--cost {text}: must be NAME=SECONDS with a number >= 0, such as --cost train=0.5", 2)
+    return name, amount
 
 
 def run_program(program: Path, args: list[str]) -> int:

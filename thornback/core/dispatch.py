@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 from thornback.core.messages import MESSAGES, Message
@@ -36,6 +35,11 @@ def handlers_of(*components: Any) -> dict[type[Message], Handler]:
     return table
 
 
-@cache
-def _handled_by(component: type) -> tuple[tuple[type[Message], str], ...]:
-    return tuple((message_type, name) for message_type, name in _NAMES.items() if hasattr(component, name))
+_handled: dict[type, list[tuple[type[Message], str]]] = {}
+
+
+def _handled_by(component: type) -> list[tuple[type[Message], str]]:
+    known = _handled.get(component)
+    if known is None:
+        known = _handled[component] = [(kind, name) for kind, name in _NAMES.items() if hasattr(component, name)]
+    return known

@@ -180,6 +180,8 @@ class NodeProcess(Process):
 
     def settle(self) -> None:
         """End the turn; a node process that the cluster has given up starts anew."""
+        if self.gate == ENDED:
+            return
         raylet = self.core.raylet
         raylet.end_turn()
         if self.outbox:
@@ -269,6 +271,8 @@ class UserProcess(Process):
 
     def settle(self) -> None:
         """End the turn; a process that wants to exit does so now."""
+        if self.gate == ENDED:
+            return
         self.core.end_turn()
         if self.outbox:
             self.flush()

@@ -118,8 +118,13 @@ class RunTrace:
         self._line(kind=kind, subject=readable(subject), detail=_for_people(detail))
 
 
+_PLAIN = frozenset({bytes, str, int, float, bool, type(None)})
+
+
 def _plain(detail: Any) -> bytes:
     kind = type(detail)
+    if kind is tuple and _PLAIN.issuperset(map(type, detail)):
+        return repr(detail).encode()
     if kind is bytes:
         return bytes(detail)
     if kind is str:

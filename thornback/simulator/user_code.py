@@ -206,5 +206,7 @@ class _LoopLane:
         except BaseException as error:
             outcome = interrupted(execution, error)
         self._tasks.pop(execution.task_id, None)
+        if self._thread.process is None or self._thread.process.ended:
+            return
         owner.running = execution.name
         owner.finished(execution, outcome)
