@@ -35,7 +35,7 @@ bench: $(INSTALLED)
 	@$(BIN)/python experiments/peers.py $(ARGS)
 
 BENCH_PARTS = $(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only \
-	--benchmark-columns=min,median,ops --benchmark-warmup=on
+	--benchmark-columns=min,median,ops --benchmark-max-time=0.5
 
 bench-parts: $(INSTALLED)
 	@$(BENCH_PARTS)
@@ -44,7 +44,7 @@ bench-baseline: $(INSTALLED)
 	@$(BENCH_PARTS) --benchmark-save=baseline
 
 bench-compare: $(INSTALLED)
-	@$(BENCH_PARTS) --benchmark-compare --benchmark-compare-fail=median:25%
+	@$(BENCH_PARTS) --benchmark-compare --benchmark-group-by=name
 
 soak: $(INSTALLED)
 	@$(BIN)/python -m pytest -m soak

@@ -68,6 +68,12 @@ class Numbers:
         return random.Random(purpose)
 
 
+class Memory:
+    """Shared memory that nobody uses."""
+
+    capacity = 1 << 30
+
+
 class Outbox:
     """Keeps what is sent."""
 
@@ -90,7 +96,7 @@ class LoneDriver:
 
     def __init__(self) -> None:
         self.outbox = Outbox()
-        memory: Any = None
+        memory: Any = Memory()
         self.core = WorkerCore(DRIVER, Ports(Clock(), Numbers(), self.outbox, NoTrace()), memory, None, Config(), 1)
         self.owner = self.core.owner
         self._workers = count(100)
@@ -149,7 +155,7 @@ class LoneWorker:
         self.outbox = Outbox()
         self.ready: deque[Any] = deque()
         self.turn = nullcontext()
-        memory: Any = None
+        memory: Any = Memory()
         ports = Ports(Clock(), Numbers(), self.outbox, NoTrace())
         user_code: Any = self
         self.core = WorkerCore(ids.worker_id(NODE, 2), ports, memory, user_code, Config(), 1)

@@ -103,9 +103,7 @@ def put(runtime: Runtime, value: Any, owner_pin: bool = False) -> ObjectId:
     return reference.object_id
 
 
-def store(
-    runtime: Runtime, object_id: ObjectId, value: Serialized, origin: str = "", pinned: bool = False
-) -> Content:
+def store(runtime: Runtime, object_id: ObjectId, value: Serialized, origin: str = "", pinned: bool = False) -> Content:
     """Bring a value to where it belongs by its size: inline, or sealed into the node's shared memory.
 
     Args:
@@ -217,9 +215,7 @@ def get(runtime: Runtime, object_ids: Sequence[ObjectId], timeout: float | None)
         contents.clear()
 
 
-def _fetched(
-    runtime: Runtime, fetch: Fetch, count: int, timeout: float | None
-) -> dict[ObjectId, Value | memoryview]:
+def _fetched(runtime: Runtime, fetch: Fetch, count: int, timeout: float | None) -> dict[ObjectId, Value | memoryview]:
     try:
         done = wait_for(runtime, fetch.waiter, timeout)
     except BaseException:

@@ -42,7 +42,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     prestart_workers: bool = True
     """Start a worker per CPU with the node, rather than when first needed."""
     allocation_wait: int = 10 * SECOND
-    """How long a put, or a read of an object that is elsewhere, waits for room in shared memory without any progress."""
+    """How long a put, or the read of a remote object, waits for room in shared memory without any progress."""
     spill_directories: tuple[str, ...] = ()
     """Where objects go that do not fit into memory: directories, or URIs of pyarrow.fs; () is the session directory."""
     spill_limit: int = -1

@@ -21,6 +21,8 @@ WINDOW = 1024
 """Most frames that are under way without acknowledgement; a receiver keeps no more than that out of order."""
 QUEUE_LIMIT = 1_000_000
 """Most frames that wait for room in the window; a link that exceeds it is given up."""
+ACKNOWLEDGE_EVERY = 256
+"""Frames that arrive before an acknowledgement is sent without delay."""
 RESEND_BURST = 64
 """Most frames that one timeout sends again."""
 
@@ -52,6 +54,7 @@ class ReliableLink:
         "_received",
         "_resend_due",
         "_unacknowledged",
+        "_unanswered",
         "_waiting",
         "broken",
     )
@@ -63,6 +66,7 @@ class ReliableLink:
         self._early: dict[int, Any] = {}
         self._unacknowledged: deque[tuple[int, Any]] = deque()
         self._waiting: deque[Any] = deque()
+        self._unanswered = 0
         self._ack_due: int | None = None
         self._resend_due: int | None = None
         self._backoff = config.resend_after
@@ -103,8 +107,10 @@ class ReliableLink:
             return [], frames
         if self._ack_due is None:
             self._ack_due = now + self._config.acknowledge_after
-        if frame.number <= self._received:
+        self._unanswered += 1
+        if frame.number <= self._received or self._unanswered >= ACKNOWLEDGE_EVERY:
             self._ack_due = now
+        if frame.number <= self._received:
             return [], frames
         if frame.number <= self._received + WINDOW:
             self._early.setdefault(frame.number, frame.payload)
@@ -120,9 +126,9 @@ class ReliableLink:
                 frames.append(Frame(number, self._received, payload))
             self._backoff = min(2 * self._backoff, self._config.resend_limit)
             self._resend_due = now + self._backoff
-            self._ack_due = None
+            self._acknowledging()
         if self._ack_due is not None and now >= self._ack_due:
-            self._ack_due = None
+            self._acknowledging()
             frames.append(Frame(0, self._received))
         return frames
 
@@ -132,8 +138,13 @@ class ReliableLink:
         self._unacknowledged.append((number, payload))
         if self._resend_due is None:
             self._resend_due = now + self._backoff
-        self._ack_due = None
+        self._acknowledging()
         return Frame(number, self._received, payload)
+
+    def _acknowledging(self) -> None:
+        """A frame leaves, and every frame acknowledges."""
+        self._ack_due = None
+        self._unanswered = 0
 
     def _acknowledged(self, number: int, now: int) -> list[Frame]:
         pending = self._unacknowledged

@@ -46,7 +46,9 @@ class NodeCore:
         self.name = name
         self.ports = ports
         is_head = store is not None
-        self.raylet = Raylet(node_id, name, ports, processes, memory, config, resources, labels, endpoint, is_head, disk)
+        self.raylet = Raylet(
+            node_id, name, ports, processes, memory, config, resources, labels, endpoint, is_head, disk
+        )
         self.gcs = None if store is None else GlobalControlStore(gcs_ports or ports, store, config)
         self._handlers = {node_id: handlers_of(self.raylet, *self.raylet.parts)}
         if self.gcs is not None:

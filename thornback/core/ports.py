@@ -123,9 +123,7 @@ class Disk(Protocol):
     May be slow, full or corrupt. The blocks stay allocated and unchanged until the call has ended.
     """
 
-    def write(
-        self, file: str, blocks: Sequence[tuple[int, int]], then: Callable[[Sequence[Piece], str], None]
-    ) -> None:
+    def write(self, file: str, blocks: Sequence[tuple[int, int]], then: Callable[[Sequence[Piece], str], None]) -> None:
         """Write the blocks (offset and size in memory) to a new file, then start a turn with ``then(pieces, "")``; or
         with ``then((), reason)``, and nothing is left of the file."""
 

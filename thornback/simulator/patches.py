@@ -11,7 +11,7 @@ import sysconfig
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import get_ident
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from thornback.simulator import threads
@@ -41,13 +41,18 @@ class Patches:
         return thread if thread is not None and get_ident() == self.home else None
 
     def replace(self, owner: Any, name: str, value: Any) -> None:
-        """Set an attribute until :meth:`remove`; does nothing if ``owner`` does not have it."""
+        """Set an attribute until :meth:`remove`; does nothing if ``owner`` does not have it.
+
+        A function that replaces one of a module takes on its name, so that it is pickled by reference.
+        """
         original = owner.__dict__.get(name, _ABSENT) if isinstance(owner, type) else getattr(owner, name, _ABSENT)
         if original is _ABSENT:
             return
         self._replaced.append((owner, name, original))
         if isinstance(owner, ModuleType):
             self._by_original[id(original)] = (original, value)
+            if isinstance(value, FunctionType):
+                value.__module__, value.__name__, value.__qualname__ = owner.__name__, name, name
         setattr(owner, name, value)
 
     def replace_all(self, owner: Any, functions: Mapping[str, Callable[..., Any]]) -> None:

@@ -18,9 +18,8 @@ from thornback.simulator.patches import Patches
 
 def install(patches: Patches) -> None:
     """Let simulated user code make virtual locks."""
-    lock = _maker(patches, threading.Lock, VirtualLock)
-    patches.replace(threading, "Lock", lock)
-    patches.replace(threading, "_allocate_lock", lock)
+    for name in ("Lock", "_allocate_lock"):
+        patches.replace(threading, name, _maker(patches, getattr(threading, name), VirtualLock))
     patches.replace(threading, "RLock", _maker(patches, threading.RLock, VirtualRLock))
     patches.replace(queue, "SimpleQueue", _maker(patches, queue.SimpleQueue, queue._PySimpleQueue))  # type: ignore[attr-defined]
 

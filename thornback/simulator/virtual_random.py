@@ -28,9 +28,8 @@ def install(patches: Patches) -> None:
         if original is not None:
             patches.replace(random, name, _method(patches, original, name))
     patches.replace(random.Random, "seed", _seed(patches, random.Random.seed))
-    urandom = _urandom(patches, os.urandom)
-    patches.replace(os, "urandom", urandom)
-    patches.replace(random, "_urandom", urandom)
+    for owner, name in ((os, "urandom"), (random, "_urandom")):
+        patches.replace(owner, name, _urandom(patches, getattr(owner, name)))
     patches.replace(uuid, "uuid1", _uuid1(patches, uuid.uuid1))
     patches.replace(uuid, "uuid4", _uuid4(patches, uuid.uuid4))
     patches.replace(uuid, "getnode", _getnode(patches, uuid.getnode))
@@ -46,7 +45,6 @@ def _method(patches: Patches, original: Any, name: str) -> Any:
             return original(*args, **kwargs)
         return getattr(thread.surroundings.numbers, name)(*args, **kwargs)
 
-    function.__name__ = function.__qualname__ = name
     return function
 
 
@@ -126,7 +124,7 @@ def _install_numpy(patches: Patches) -> None:
     from numpy.random import mtrand
 
     shared = mtrand._rand
-    virtual = _virtual_state_class(patches, shared)()
+    virtual = _virtual_state_class(patches, shared)(0)
     for name in dir(shared):
         if not name.startswith("_") and getattr(numpy.random, name, None) == getattr(shared, name):
             patches.replace(numpy.random, name, getattr(virtual, name))
@@ -162,4 +160,11 @@ def _virtual_state_class(patches: Patches, shared: Any) -> type:
         return method
 
     names = [name for name in dir(numpy.random.RandomState) if not name.startswith("_")]
-    return type("RandomState", (numpy.random.RandomState,), {name: delegate(name) for name in names})
+    members = {name: delegate(name) for name in names}
+    return type("RandomState", (numpy.random.RandomState,), {**members, "__reduce__": lambda self: (_shared, ())})
+
+
+def _shared() -> Any:
+    from numpy.random import mtrand
+
+    return mtrand._rand

@@ -124,7 +124,7 @@ class Executor:
     # --- Tasks
 
     def on_push_tasks(self, sender: Address, message: PushTasks) -> None:
-        """An owner that has leased this worker sends work. One that is told that this worker ends sends it elsewhere."""
+        """An owner that has leased this worker sends work; told that this worker ends, it sends it elsewhere."""
         if self._worn_out:
             return
         for definition in message.definitions:

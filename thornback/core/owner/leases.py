@@ -285,7 +285,8 @@ class Leases:
     def _send(self, lease: Lease, functions: list[bytes], templates: list[TaskTemplate], batch: list[TaskCall]) -> None:
         known = self.owner.tasks.definitions
         definitions = tuple(known[function_id] for function_id in functions)
-        self.transport.send(lease.worker_id, PushTasks(lease.lease_id, definitions, tuple(templates), tuple(batch), lease.gpu_ids))
+        push = PushTasks(lease.lease_id, definitions, tuple(templates), tuple(batch), lease.gpu_ids)
+        self.transport.send(lease.worker_id, push)
 
     def _request_more(self, group: SchedulingClass) -> None:
         if group.template.strategy.group and not self._group_usable(group):
