@@ -48,7 +48,7 @@ class FakeProcess:
 
     # --- What stands for thornback.core.blocking
 
-    def put(self, runtime: Any, value: Any, owner_pin: bool = False) -> bytes:
+    def put(self, runtime: Any, value: Any, owner_pin: bool = False, origin: str = "") -> bytes:
         object_id = return_id(self.new_id(), 0)
         self.values[object_id] = value
         return object_id
@@ -57,14 +57,22 @@ class FakeProcess:
         return [self.values[object_id] for object_id in ids]
 
     def wait(self, runtime: Any, ids: Any, num_returns: int, timeout: float | None, fetch: bool) -> Any:
-        ready = [object_id for object_id in ids if object_id in self.values][:num_returns]
-        return ready, [object_id for object_id in ids if object_id not in ready]
+        return [position for position, object_id in enumerate(ids) if object_id in self.values][:num_returns]
 
     def submit(self, runtime: Any, template: Any, definition: Any, args: Any, kwargs: Any) -> Any:
         self.calls.append(("submit", (template, definition, args, kwargs)))
         return self.returns(template.num_returns)
 
-    def call_actor(self, runtime: Any, actor_id: bytes, template: Any, args: Any, kwargs: Any, limit: int = -1) -> Any:
+    def call_actor(
+        self,
+        runtime: Any,
+        actor_id: bytes,
+        template: Any,
+        args: Any,
+        kwargs: Any,
+        limit: int = -1,
+        out_of_order: bool = False,
+    ) -> Any:
         self.calls.append(("call_actor", (actor_id, template, args, kwargs, limit)))
         return self.returns(template.num_returns)
 

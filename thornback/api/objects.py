@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar, overload
 
 from thornback.api import current
+from thornback.api.call_site import call_site
 from thornback.api.generators import DynamicObjectRefGenerator, ObjectRefGenerator
 from thornback.api.lazy import blocking
 from thornback.api.object_ref import ObjectRef
@@ -32,7 +33,7 @@ def put(value: T, *, _owner: None = None, _pin_memory: bool = False) -> ObjectRe
     if _owner is not None:
         raise ValueError("put(_owner=...): the process that calls put() owns the object; call put() inside the actor")
     runtime = current.require()
-    return ObjectRef(blocking.put(runtime, value, _pin_memory), runtime)
+    return ObjectRef(blocking.put(runtime, value, _pin_memory, call_site()), runtime)
 
 
 @overload

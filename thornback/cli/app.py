@@ -47,19 +47,14 @@ def command(**settings: Any) -> Callable[[Callable[..., None]], Callable[..., No
 
 
 @command()
-def demo(
-    as_json: Json = False,
-    seed: Annotated[int, typer.Option(help="Seed of the simulated runs.")] = 7,
-    nodes: Annotated[int, typer.Option(help="Nodes of the simulated cluster.", min=4)] = 50,
-) -> None:
+def demo(as_json: Json = False) -> None:
     """Run two programs on this machine and, unchanged, on a simulated cluster whose workers and one node crash.
 
     The exit code is 0 if both gave the same results in both worlds.
     """
     from thornback.demo.runner import run_demo
 
-    code = run_demo(as_json=as_json, seed=seed, nodes=nodes)
-    raise typer.Exit(code)
+    raise typer.Exit(run_demo(as_json=as_json))
 
 
 command()(simulate)

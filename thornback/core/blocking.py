@@ -7,9 +7,7 @@ Every function here runs outside of any turn, enters the core with ``with runtim
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Sequence
-from types import FrameType
 from typing import Any
 
 import msgspec
@@ -67,22 +65,12 @@ def wait_for(runtime: Runtime, waiter: Waiter, timeout: float | None = None) -> 
 # --- Objects --------------------------------------------------------------------------------------------------------
 
 
-def call_site() -> str:
-    """The innermost line outside of this package that led here, as ``file:line function``."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("thornback."):
-        frame = frame.f_back
-    if frame is None:
-        return ""
-    code = frame.f_code
-    return f"{code.co_filename}:{frame.f_lineno} {code.co_name}"
-
-
-def put(runtime: Runtime, value: Any, owner_pin: bool = False) -> ObjectId:
+def put(runtime: Runtime, value: Any, owner_pin: bool = False, origin: str = "") -> ObjectId:
     """Make an object of a value; the id carries one local reference.
 
     Args:
         owner_pin: keep it in memory: it is never spilled.
+        origin: where the value comes from, for people.
 
     Raises:
         SerializationError: the value cannot be pickled.
@@ -93,7 +81,7 @@ def put(runtime: Runtime, value: Any, owner_pin: bool = False) -> ObjectId:
     with runtime.turn:
         reference = owner.new_object()
     try:
-        reference.origin = call_site()
+        reference.origin = origin
         content = store(runtime, reference.object_id, serialized, reference.origin, owner_pin)
     except BaseException:
         owner.dropped.append(reference.object_id)

@@ -7,12 +7,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 PROGRAMS = Path(__file__).parent
+NODES, CPUS, SEED = 50, 2, 7
+"""The simulated cluster. The fault plans name nodes that work at that time with this seed."""
 _GRACE = 3.0
 
 
@@ -37,9 +40,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Program:
-    """A program, its arguments, and the faults that it meets in the simulated world.
+    """A program, its arguments, and what the simulated world adds.
 
     Attributes:
+        faults: file of the fault plan.
+        costs: virtual seconds that its functions take, where code takes none by itself.
         equal: whether two results mean the same, and how to say that.
     """
 
@@ -47,16 +52,24 @@ class Program:
     file: Path
     arguments: tuple[str, ...]
     faults: Path
+    costs: dict[str, float]
     equal: Callable[[dict[str, Any], dict[str, Any]], tuple[bool, str]]
 
     def really(self) -> list[str]:
         """The command that runs it on this machine."""
         return [sys.executable, str(self.file), *self.arguments]
 
-    def simulated(self, nodes: int, seed: int) -> list[str]:
+    def simulated(self) -> list[str]:
         """The command that runs it on a simulated cluster."""
-        options = ["--nodes", str(nodes), "--cpus", "2", "--seed", str(seed), "--faults", str(self.faults), "--json"]
-        return [sys.executable, "-m", "thornback.cli", "simulate", *options, str(self.file), *self.arguments]
+        options = ["--nodes", str(NODES), "--cpus", str(CPUS), "--seed", str(SEED), "--faults", str(self.faults)]
+        for name, seconds in self.costs.items():
+            options += ["--cost", f"{name}={seconds}"]
+        program = [str(self.file), "--", *self.arguments]
+        return [sys.executable, "-m", "thornback.cli", "simulate", "--json", *options, *program]
+
+    def planned_faults(self) -> Counter[str]:
+        """How many faults of each kind the plan has."""
+        return Counter(fault["kind"] for fault in json.loads(self.faults.read_text())["faults"])
 
 
 def run_job(command: list[str], show: Callable[[str], None]) -> Outcome:

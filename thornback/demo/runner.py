@@ -16,9 +16,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from thornback.cli.output import CommandError, print_json
-from thornback.demo.jobs import PROGRAMS, Outcome, Program, run_job
+from thornback.demo.jobs import NODES, PROGRAMS, Outcome, Program, run_job
 
 LEAST_ACCURACY = 0.90
+NAMES = {"crash_worker": "worker crash", "crash_node": "node crash"}
 REAL, SIMULATED = "this machine", "simulated"
 
 
@@ -46,14 +47,14 @@ class Row:
         }
 
 
-def run_demo(as_json: bool = False, seed: int = 7, nodes: int = 50, programs: list[Program] | None = None) -> int:
+def run_demo(as_json: bool = False, programs: list[Program] | None = None) -> int:
     """Run all programs in both worlds and print what came out; returns the exit code."""
     programs = demo_programs() if programs is None else programs
     started = time.monotonic()
     console = Console(stderr=as_json)
-    with _Display(console, len(programs), nodes) as display:
+    with _Display(console, len(programs)) as display:
         real = [display.run(program, REAL, program.really()) for program in programs]
-        simulated = [display.run(program, SIMULATED, program.simulated(nodes, seed)) for program in programs]
+        simulated = [display.run(program, SIMULATED, program.simulated()) for program in programs]
     rows = [judge(*row) for row in zip(programs, real, simulated, strict=True)]
     seconds = time.monotonic() - started
     ok = not any(row.problems for row in rows)
@@ -76,6 +77,7 @@ def demo_programs() -> list[Program]:
             PROGRAMS / "inverted_index.py",
             (os.path.dirname(os.__file__),),
             PROGRAMS / "inverted_index.faults.json",
+            {"index_files": 0.2, "merge": 0.1, "index_directory": 0.02},
             identical,
         ),
         Program(
@@ -83,6 +85,7 @@ def demo_programs() -> list[Program]:
             PROGRAMS / "parameter_server.py",
             (str(digits_path()),),
             PROGRAMS / "parameter_server.faults.json",
+            {"Worker.gradient": 0.01, "Server.apply": 0.001},
             both_accurate,
         ),
     ]
@@ -137,17 +140,17 @@ def judge(program: Program, real: Outcome, simulated: Outcome) -> Row:
 def _missing_faults(program: Program, simulation: dict[str, Any]) -> list[str]:
     if not simulation.get("trace_hash"):
         return [f"{program.title}: the simulation did not report a trace hash"]
-    if not simulation.get("faults"):
-        return [f"{program.title}: no fault was injected"]
+    planned, happened = program.planned_faults().total(), simulation.get("faults", 0)
+    if happened != planned:
+        return [f"{program.title}: {happened} of {planned} planned faults were injected"]
     return []
 
 
 class _Display(AbstractContextManager["_Display"]):
     """Progress while programs run: live lines in a terminal, one line per finished program elsewhere."""
 
-    def __init__(self, console: Console, count: int, nodes: int) -> None:
+    def __init__(self, console: Console, count: int) -> None:
         self._console = console
-        self._nodes = nodes
         self._steps = 2 * count
         self._step = 0
         self._progress = Progress(
@@ -169,7 +172,7 @@ class _Display(AbstractContextManager["_Display"]):
     def run(self, program: Program, world: str, command: list[str]) -> Outcome:
         """Run one program and show what it says."""
         self._step += 1
-        where = f"{self._nodes} simulated nodes" if world == SIMULATED else world
+        where = f"{NODES} simulated nodes" if world == SIMULATED else world
         title = f"{self._step}/{self._steps} {program.title} on {where}"
         if not self._console.is_terminal:
             outcome = run_job(command, _ignore)
@@ -193,10 +196,11 @@ def _short(line: str) -> str:
 def _print(console: Console, rows: list[Row], seconds: float) -> None:
     table = Table("", *(row.program.title for row in rows), box=None, pad_edge=False)
     table.add_row("results of both worlds", *(row.equal for row in rows))
-    table.add_row(f"tasks/s, {REAL}", *(_rate(row.real) for row in rows))
-    table.add_row("virtual time, simulated", *(_virtual(row.simulated.simulation) for row in rows))
-    table.add_row("faults injected, simulated", *(_faults(row.simulated.simulation) for row in rows))
-    table.add_row("trace hash, simulated", *(row.simulated.simulation.get("trace_hash", "-") for row in rows))
+    table.add_row(f"tasks/s on {REAL}", *(_rate(row.real) for row in rows))
+    table.add_row(f"on {NODES} simulated nodes: virtual time", *(_virtual(row) for row in rows))
+    table.add_row("  tasks run, with repetitions", *(f"{row.simulated.simulation.get('tasks', 0):,}" for row in rows))
+    table.add_row("  faults injected", *(_faults(row) for row in rows))
+    table.add_row("  trace hash", *(row.simulated.simulation.get("trace_hash", "-") for row in rows))
     console.print()
     console.print(table)
     console.print()
@@ -212,9 +216,11 @@ def _rate(outcome: Outcome) -> str:
     return f"{report['tasks'] / report['seconds']:,.0f}" if report.get("seconds") else "-"
 
 
-def _virtual(simulation: dict[str, Any]) -> str:
-    return str(simulation.get("virtual_seconds", "-"))
+def _virtual(row: Row) -> str:
+    seconds = row.simulated.simulation.get("virtual_seconds")
+    return "-" if seconds is None else f"{seconds:.1f} s (in {row.simulated.seconds:.1f} s)"
 
 
-def _faults(simulation: dict[str, Any]) -> str:
-    return str(simulation.get("faults", "-"))
+def _faults(row: Row) -> str:
+    kinds = row.program.planned_faults()
+    return ", ".join(f"{count} {NAMES.get(kind, kind)}{'es' * (count != 1)}" for kind, count in kinds.items())

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from thornback.core.blocking import start_job
 from thornback.core.config import Config
 from thornback.core.runtime import Runtime
 from thornback.simulator import threads, world
@@ -10,12 +17,12 @@ from thornback.simulator.model import MICROSECOND
 _STEP = 1000 * MICROSECOND
 
 
-def attach(namespace: str | None = None, config: Config | None = None) -> Runtime:
-    """A new driver process on the head node, once all nodes have registered.
+def attach(namespace: str | None = None, config: Mapping[str, Any] | None = None) -> Runtime:
+    """A new driver process on the head node, with a job, once all nodes have registered.
 
     Args:
-        namespace: unused; the job is started by the caller.
-        config: unused; a simulated cluster has one configuration, given to ``simulate``.
+        namespace: of the job; None for one of its own.
+        config: settings that differ in this driver from those of the cluster.
 
     Raises:
         RuntimeError: the calling code is not part of a simulation.
@@ -25,6 +32,12 @@ def attach(namespace: str | None = None, config: Config | None = None) -> Runtim
         raise RuntimeError("this code is not part of a simulation")
     while not simulation.is_up:
         thread.sleep(_STEP)
-    process = simulation.nodes[0].start_driver()
+    settings = Config.of({**msgspec.structs.asdict(simulation.config), **(config or {})})
+    process = simulation.nodes[0].start_driver(settings)
     runtime: Runtime = process.runtime
+    try:
+        start_job(runtime, namespace or "", " ".join(sys.argv), {})
+    except BaseException:
+        runtime.close()
+        raise
     return runtime

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from struct import pack
 from typing import TYPE_CHECKING
 
+from thornback.core.config import Config
 from thornback.core.ids import GCS, NodeId, WorkerId
 from thornback.core.node import NodeCore
 from thornback.core.ports import StartWorker
@@ -164,13 +165,13 @@ class Node:
 
     # --- Drivers
 
-    def start_driver(self) -> UserProcess:
+    def start_driver(self, config: Config) -> UserProcess:
         """A new driver process on this node, which has announced itself."""
         assert self.process is not None
         world = self.world
         worker_id = self.process.core.new_worker_id()
         process = UserProcess(world, self, worker_id, world.new_pid())
-        process.host(world.config, None)
+        process.host(config, None)
         process.runtime = SimulatedRuntime(process)
         self.drivers[worker_id] = process
         world.network.attach(process, worker_id)

@@ -296,16 +296,21 @@ class GreenletThread(UserThread):
         raise GreenletExit
 
     def kill(self) -> None:
-        """Unwind it; its process has ended. Called by the event loop, or after its end."""
+        """Unwind it; its process has ended. Called by the event loop, after its end, or by user code that ends others."""
         global active
         if self._greenlet.dead or self._greenlet is getcurrent():
             return
+        before = active
+        if before is not None:
+            before._leave()
         self._enter()
         try:
             self._greenlet.throw(GreenletExit)
         finally:
             active = None
             current.runtime = None
+            if before is not None:
+                before._enter()
 
 
 def cancelled(name: str) -> TaskCancelledError:
