@@ -75,7 +75,7 @@ def _batches(bench: Bench, server: Any) -> float:
 
 def _from_actor(bench: Bench, server_type: Any) -> float:
     ray = bench.ray
-    count = bench.size(5000, 500)
+    count = bench.size(5000, 300)
     servers = [server_type.remote() for _ in range(servers_per_side())]
     caller = caller_class(ray).remote(servers)
     return bench.rate(lambda: ray.get(caller.call.remote(count)), count * len(servers))
@@ -83,7 +83,7 @@ def _from_actor(bench: Bench, server_type: Any) -> float:
 
 def _from_tasks(bench: Bench, server_type: Any) -> float:
     ray = bench.ray
-    count = bench.size(5000, 500)
+    count = bench.size(5000, 300)
     servers = [server_type.remote() for _ in range(servers_per_side())]
 
     @ray.remote
@@ -116,13 +116,13 @@ def concurrent(bench: Bench) -> float:
 
 @row("1:n actor calls async", THREADED)
 def one_to_many(bench: Bench) -> float:
-    """An actor calls others 5,000 times each (500 in a quick run)."""
+    """An actor calls others 5,000 times each (300 in a quick run)."""
     return _from_actor(bench, server_class(bench.ray))
 
 
 @row("n:n actor calls async", THREADED)
 def many_to_many(bench: Bench) -> float:
-    """Four tasks call actors 5,000 times each (500 in a quick run)."""
+    """Four tasks call actors 5,000 times each (300 in a quick run)."""
     return _from_tasks(bench, server_class(bench.ray))
 
 
@@ -162,11 +162,11 @@ def asyncio_with_arguments(bench: Bench) -> float:
 
 @row("1:n async-actor calls async", ASYNCIO)
 def asyncio_one_to_many(bench: Bench) -> float:
-    """An actor calls others 5,000 times each (500 in a quick run)."""
+    """An actor calls others 5,000 times each (300 in a quick run)."""
     return _from_actor(bench, asyncio_server_class(bench.ray))
 
 
 @row("n:n async-actor calls async", ASYNCIO)
 def asyncio_many_to_many(bench: Bench) -> float:
-    """Four tasks call actors 5,000 times each (500 in a quick run)."""
+    """Four tasks call actors 5,000 times each (300 in a quick run)."""
     return _from_tasks(bench, asyncio_server_class(bench.ray))

@@ -50,9 +50,9 @@ def arguments(bench: Bench) -> float:
 
 @version_for(ENGINE, "queued")
 def queued(bench: Bench) -> tuple[float, float, float]:
-    """Tasks submitted while all workers are busy (4,000 in a quick run)."""
+    """Tasks submitted while all workers are busy (2,000 in a quick run)."""
     client = bench.client
-    count = bench.size(100_000, 4000)
+    count = bench.size(100_000, 2000)
     client.gather(_many(client, 100))
     with tempfile.TemporaryDirectory() as directory:
         gate = Path(directory) / "open"
@@ -73,24 +73,25 @@ def queued(bench: Bench) -> tuple[float, float, float]:
 
 @version_for(ENGINE, "chain of 1,000 dependent tasks")
 def chain(bench: Bench) -> float:
-    """Each task takes the result of the one before."""
+    """Each task takes the result of the one before (200 of them in a quick run)."""
     client = bench.client
+    steps = bench.size(1000, 200)
 
     def work() -> None:
         number = client.submit(dask_tasks.increment, 0, pure=False)
-        for _ in range(999):
+        for _ in range(steps - 1):
             number = client.submit(dask_tasks.increment, number, pure=False)
-        if number.result() != 1000:
-            raise AssertionError("a chain of 1,000 steps did not lead to 1,000")
+        if number.result() != steps:
+            raise AssertionError(f"a chain of {steps} steps did not lead to {steps}")
 
-    return bench.rate(work, 1000)
+    return bench.rate(work, steps)
 
 
 @version_for(ENGINE, "tree of nested tasks (fib)")
 def tree(bench: Bench) -> float:
-    """fib(8), or fib(6) in a quick run."""
+    """fib(8), or fib(5) in a quick run."""
     client = bench.client
-    depth = bench.size(8, 6)
+    depth = bench.size(8, 5)
     _, tasks = client.submit(dask_tasks.fib, depth, pure=False).result()
     return bench.rate(lambda: client.submit(dask_tasks.fib, depth, pure=False).result(), tasks)
 

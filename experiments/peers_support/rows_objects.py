@@ -47,7 +47,7 @@ def put_large(bench: Bench) -> float:
     """An array of 800 MB (80 MB in a quick run)."""
     ray = bench.ray
     array = np.zeros(bench.size(BIG, BIG // 10), dtype=np.int64)
-    return bench.rate(lambda: ray.put(array), array.nbytes / 1e9, WARM)
+    return bench.rate(lambda: ray.put(array), array.nbytes / 1e9, bench.size(WARM, 1))
 
 
 @row("multi client put gigabytes", GROUP, "GB/s", "memory copy, warm", control_plane=False, seconds=120)
@@ -61,7 +61,9 @@ def put_large_from_tasks(bench: Bench) -> float:
         for _ in range(arrays):
             ray.put(np.zeros(10 * 2**20, dtype=np.int64))
 
-    return bench.rate(lambda: ray.get([putter.remote() for _ in range(10)]), 10 * arrays * 10 * 2**20 * 8 / 1e9, WARM)
+    return bench.rate(
+        lambda: ray.get([putter.remote() for _ in range(10)]), 10 * arrays * 10 * 2**20 * 8 / 1e9, bench.size(WARM, 1)
+    )
 
 
 @row("single client get object containing 10k refs", GROUP, seconds=120)

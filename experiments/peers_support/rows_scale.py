@@ -98,8 +98,8 @@ def queue_up(bench: Bench, count: int) -> tuple[float, float, float]:
 
 @probe("queued", QUEUED, "queued tasks", 240, fresh=True)
 def queued(bench: Bench) -> tuple[float, float, float]:
-    """Tasks submitted while all workers are busy (4,000 in a quick run)."""
-    count = bench.size(100_000, 4000)
+    """Tasks submitted while all workers are busy (2,000 in a quick run)."""
+    count = bench.size(100_000, 2000)
     submit, memory, drain = queue_up(bench, count)
     return count / submit, memory, count / drain
 
@@ -114,8 +114,9 @@ def million(bench: Bench) -> tuple[float, float, float]:
 
 @row("chain of 1,000 dependent tasks", GROUP, "tasks/s")
 def chain(bench: Bench) -> float:
-    """Each task takes the result of the one before."""
+    """Each task takes the result of the one before (200 of them in a quick run)."""
     ray = bench.ray
+    steps = bench.size(1000, 200)
 
     @ray.remote
     def step(number: int) -> int:
@@ -123,17 +124,17 @@ def chain(bench: Bench) -> float:
 
     def work() -> None:
         number: Any = 0
-        for _ in range(1000):
+        for _ in range(steps):
             number = step.remote(number)
-        if ray.get(number) != 1000:
-            raise AssertionError("a chain of 1,000 steps did not lead to 1,000")
+        if ray.get(number) != steps:
+            raise AssertionError(f"a chain of {steps} steps did not lead to {steps}")
 
-    return bench.rate(work, 1000)
+    return bench.rate(work, steps)
 
 
 @row("tree of nested tasks (fib)", GROUP, "tasks/s", seconds=180)
 def tree(bench: Bench) -> float:
-    """fib(8) (fib(6) in a quick run), where each task waits for the two that it started."""
+    """fib(8) (fib(5) in a quick run), where each task waits for the two that it started."""
     ray = bench.ray
 
     @ray.remote
@@ -143,7 +144,7 @@ def tree(bench: Bench) -> float:
         (left, some), (right, others) = ray.get([fib.remote(number - 1), fib.remote(number - 2)])
         return left + right, some + others + 1
 
-    depth = bench.size(8, 6)
+    depth = bench.size(8, 5)
     _, tasks = ray.get(fib.remote(depth))
     return bench.rate(lambda: ray.get(fib.remote(depth)), tasks)
 
@@ -193,7 +194,7 @@ def idle_latency(bench: Bench) -> tuple[float, float]:
 def loaded_latency(bench: Bench) -> tuple[float, ...]:
     """Sync calls while another process floods the cluster with tasks, a thousand at a time."""
     ray, small = bench.ray, small_task(bench.ray)
-    seconds = max(1.0, 2 * bench.seconds)
+    seconds = max(0.8, 2 * bench.seconds)
 
     class Flood:
         def ready(self) -> bool:
@@ -208,7 +209,7 @@ def loaded_latency(bench: Bench) -> tuple[float, ...]:
 
     flood = ray.remote(num_cpus=0)(Flood).remote()
     ray.get(flood.ready.remote())
-    running = flood.run.remote(seconds + 1)
+    running = flood.run.remote(seconds + 0.5)
     time.sleep(0.5)
     found = latencies(ray, small, seconds)
     ray.get(running)

@@ -31,14 +31,14 @@ def all_at_once(bench: Bench) -> float:
 
 @row("multi client tasks async", GROUP, seconds=180)
 def from_actors(bench: Bench) -> float:
-    """Four actors that submit 10,000 tasks each (250 in a quick run)."""
+    """Four actors that submit 10,000 tasks each (200 in a quick run)."""
     ray, small = bench.ray, small_task(bench.ray)
 
     class Submitter:
         def submit(self, count: int) -> None:
             ray.get([small.remote() for _ in range(count)])
 
-    count = bench.size(10_000, 250)
+    count = bench.size(10_000, 200)
     submitter_type = ray.remote(num_cpus=0)(Submitter)
     submitters = [submitter_type.remote() for _ in range(4)]
     return bench.rate(lambda: ray.get([each.submit.remote(count) for each in submitters]), 4 * count)

@@ -75,7 +75,7 @@ def test_a_task_without_retries_names_the_node_that_died(world: Any) -> None:
     ref = work.options(scheduling_strategy=on(others()[0])).remote()
     time.sleep(1)
     world.simulation.kill_node(1)
-    with pytest.raises(NodeDiedError, match="work.*died"):
+    with pytest.raises(NodeDiedError, match=r"work.*died"):
         ray.get(ref)
 
 

@@ -7,14 +7,11 @@ import runpy
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from thornback.cli.output import CommandError
-
-if TYPE_CHECKING:
-    from thornback.simulator.world import World
 
 
 def simulate(

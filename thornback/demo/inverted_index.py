@@ -35,7 +35,7 @@ def index_files(root: str, paths: list[str]) -> Part:
     words: dict[str, list[str]] = {}
     for path in paths:
         with open(os.path.join(root, path), encoding="utf-8", errors="replace") as file:
-            for word in set(WORD.findall(file.read().lower())):
+            for word in dict.fromkeys(WORD.findall(file.read().lower())):
                 words.setdefault(word, []).append(path)
     return Part(words, 1)
 

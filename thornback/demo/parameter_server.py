@@ -95,7 +95,7 @@ def main() -> None:
             evaluations += 1
             print(f"{updates} updates: {accuracy:.1%} of the test images named rightly", flush=True)
     seconds = time.perf_counter() - started
-    tasks = 2 * updates + evaluations
+    tasks = 1 + WORKERS + 2 * updates + evaluations
     summary = {"accuracy": round(accuracy, 4), "target": target, "updates": updates}
     print(json.dumps({"result": summary, "tasks": tasks, "seconds": round(seconds, 3)}))
     ray.shutdown()

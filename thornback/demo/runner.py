@@ -13,12 +13,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from thornback.cli.output import CommandError, print_json
 from thornback.demo.jobs import NODES, PROGRAMS, Outcome, Program, run_job
 
 LEAST_ACCURACY = 0.90
+WIDTH = 110
+"""Columns of output that does not go to a terminal."""
 NAMES = {"crash_worker": "worker crash", "crash_node": "node crash"}
 REAL, SIMULATED = "this machine", "simulated"
 
@@ -52,6 +54,8 @@ def run_demo(as_json: bool = False, programs: list[Program] | None = None) -> in
     programs = demo_programs() if programs is None else programs
     started = time.monotonic()
     console = Console(stderr=as_json)
+    if not console.is_terminal:
+        console = Console(stderr=as_json, width=WIDTH)
     with _Display(console, len(programs)) as display:
         real = [display.run(program, REAL, program.really()) for program in programs]
         simulated = [display.run(program, SIMULATED, program.simulated()) for program in programs]
@@ -194,13 +198,13 @@ def _short(line: str) -> str:
 
 
 def _print(console: Console, rows: list[Row], seconds: float) -> None:
-    table = Table("", *(row.program.title for row in rows), box=None, pad_edge=False)
+    table = Table("", *(Column(row.program.title, overflow="fold") for row in rows), box=None, pad_edge=False)
     table.add_row("results of both worlds", *(row.equal for row in rows))
-    table.add_row(f"tasks/s on {REAL}", *(_rate(row.real) for row in rows))
-    table.add_row(f"on {NODES} simulated nodes: virtual time", *(_virtual(row) for row in rows))
-    table.add_row("  tasks run, with repetitions", *(f"{row.simulated.simulation.get('tasks', 0):,}" for row in rows))
-    table.add_row("  faults injected", *(_faults(row) for row in rows))
-    table.add_row("  trace hash", *(row.simulated.simulation.get("trace_hash", "-") for row in rows))
+    table.add_row(f"tasks/s, {REAL}", *(_rate(row.real) for row in rows))
+    table.add_row("virtual time, simulated", *(_virtual(row) for row in rows))
+    table.add_row("tasks run, simulated", *(_repeated(row) for row in rows))
+    table.add_row("faults injected", *(_faults(row) for row in rows))
+    table.add_row("trace hash", *(row.simulated.simulation.get("trace_hash", "-") for row in rows))
     console.print()
     console.print(table)
     console.print()
@@ -219,6 +223,11 @@ def _rate(outcome: Outcome) -> str:
 def _virtual(row: Row) -> str:
     seconds = row.simulated.simulation.get("virtual_seconds")
     return "-" if seconds is None else f"{seconds:.1f} s (in {row.simulated.seconds:.1f} s)"
+
+
+def _repeated(row: Row) -> str:
+    run, needed = row.simulated.simulation.get("tasks", 0), row.simulated.report.get("tasks", 0)
+    return f"{run:,}, where {needed:,} were needed"
 
 
 def _faults(row: Row) -> str:

@@ -23,7 +23,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Whether it can lose messages on a link."""
 
 
-class CrashWorker(Fault, kw_only=True, tag="crash_worker"):
+class CrashWorker(Fault, frozen=True, kw_only=True, tag="crash_worker"):
     """A worker process is killed: at a time, or when it is about to send a reply."""
 
     node: NodeIndex
@@ -34,7 +34,7 @@ class CrashWorker(Fault, kw_only=True, tag="crash_worker"):
     """It dies as soon as that many task replies have left it; 0: before its first reply leaves."""
 
 
-class CrashNode(Fault, kw_only=True, tag="crash_node"):
+class CrashNode(Fault, frozen=True, kw_only=True, tag="crash_node"):
     """All processes of a node end at once, and its memory is lost."""
 
     node: Annotated[int, Meta(ge=1)]
@@ -43,7 +43,7 @@ class CrashNode(Fault, kw_only=True, tag="crash_node"):
     """It starts again, as a new node, after so many seconds."""
 
 
-class PauseNode(Fault, kw_only=True, tag="pause_node"):
+class PauseNode(Fault, frozen=True, kw_only=True, tag="pause_node"):
     """All processes of a node stop taking part, and go on later as if nothing had happened."""
 
     node: Annotated[int, Meta(ge=1)]
@@ -51,7 +51,7 @@ class PauseNode(Fault, kw_only=True, tag="pause_node"):
     until: Seconds
 
 
-class SlowNode(Fault, kw_only=True, tag="slow_node"):
+class SlowNode(Fault, frozen=True, kw_only=True, tag="slow_node"):
     """Computing and starting processes takes longer on a node."""
 
     node: NodeIndex
@@ -60,7 +60,7 @@ class SlowNode(Fault, kw_only=True, tag="slow_node"):
     until: Seconds | None = None
 
 
-class SlowStart(Fault, kw_only=True, tag="slow_start"):
+class SlowStart(Fault, frozen=True, kw_only=True, tag="slow_start"):
     """Starting a worker takes longer."""
 
     node: NodeIndex
@@ -69,7 +69,7 @@ class SlowStart(Fault, kw_only=True, tag="slow_start"):
     until: Seconds | None = None
 
 
-class FailedStart(Fault, kw_only=True, tag="failed_start"):
+class FailedStart(Fault, frozen=True, kw_only=True, tag="failed_start"):
     """The next worker processes of a node end before they are up."""
 
     node: NodeIndex
@@ -77,7 +77,7 @@ class FailedStart(Fault, kw_only=True, tag="failed_start"):
     at: Seconds = 0.0
 
 
-class LinkFault(Fault, kw_only=True):
+class LinkFault(Fault, frozen=True, kw_only=True):
     """Base of the faults of links: from the nodes ``a`` to the nodes ``b`` and back. By default all nodes."""
 
     a: Nodes | None = None
@@ -88,27 +88,27 @@ class LinkFault(Fault, kw_only=True):
     until: Seconds | None = None
 
 
-class Cut(LinkFault, kw_only=True, tag="cut"):
+class Cut(LinkFault, frozen=True, kw_only=True, tag="cut"):
     """No message passes."""
 
     lossy: ClassVar[bool] = True
 
 
-class Loss(LinkFault, kw_only=True, tag="loss"):
+class Loss(LinkFault, frozen=True, kw_only=True, tag="loss"):
     """Some messages are lost."""
 
     lossy: ClassVar[bool] = True
     rate: Rate
 
 
-class Duplicate(LinkFault, kw_only=True, tag="duplicate"):
+class Duplicate(LinkFault, frozen=True, kw_only=True, tag="duplicate"):
     """Some messages arrive twice."""
 
     lossy: ClassVar[bool] = True
     rate: Rate
 
 
-class Reorder(LinkFault, kw_only=True, tag="reorder"):
+class Reorder(LinkFault, frozen=True, kw_only=True, tag="reorder"):
     """Some messages are late, and overtaken by others."""
 
     lossy: ClassVar[bool] = True
@@ -117,7 +117,7 @@ class Reorder(LinkFault, kw_only=True, tag="reorder"):
     """How late at most."""
 
 
-class Delay(LinkFault, kw_only=True, tag="delay"):
+class Delay(LinkFault, frozen=True, kw_only=True, tag="delay"):
     """Messages take longer."""
 
     seconds: Seconds
@@ -125,14 +125,14 @@ class Delay(LinkFault, kw_only=True, tag="delay"):
     """Up to which a random time is added."""
 
 
-class Bandwidth(LinkFault, kw_only=True, tag="bandwidth"):
+class Bandwidth(LinkFault, frozen=True, kw_only=True, tag="bandwidth"):
     """Large messages take longer."""
 
     factor: Annotated[float, Meta(gt=0)]
     """On the bandwidth; below 1 is slower."""
 
 
-class Reset(Fault, kw_only=True, tag="reset"):
+class Reset(Fault, frozen=True, kw_only=True, tag="reset"):
     """The connection between two nodes breaks: what is under way is lost."""
 
     lossy: ClassVar[bool] = True
@@ -141,7 +141,7 @@ class Reset(Fault, kw_only=True, tag="reset"):
     at: Seconds
 
 
-class ClockStep(Fault, kw_only=True, tag="clock_step"):
+class ClockStep(Fault, frozen=True, kw_only=True, tag="clock_step"):
     """The clock of a node jumps forward."""
 
     node: NodeIndex
@@ -149,7 +149,7 @@ class ClockStep(Fault, kw_only=True, tag="clock_step"):
     at: Seconds
 
 
-class ClockDrift(Fault, kw_only=True, tag="clock_drift"):
+class ClockDrift(Fault, frozen=True, kw_only=True, tag="clock_drift"):
     """The clock of a node runs too fast (or, below 0, too slow)."""
 
     node: NodeIndex

@@ -31,9 +31,7 @@ class Difference(NamedTuple):
         return "\n".join(lines)
 
 
-def first_difference(
-    first: str | PathLike[str], second: str | PathLike[str], context: int = 5
-) -> Difference | None:
+def first_difference(first: str | PathLike[str], second: str | PathLike[str], context: int = 5) -> Difference | None:
     """The first different event of two trace files with ``context`` equal ones before it; None if they are equal.
 
     Raises:

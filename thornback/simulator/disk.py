@@ -31,8 +31,8 @@ class DurableTables:
 class SimulatedStore:
     """The ``DurableStore`` port of one process.
 
-    A commit takes ``latency`` nanoseconds, one after the other; it is durable at the moment when ``then`` is called, and
-    lost if the process ends before.
+    A commit takes ``latency`` nanoseconds, one after the other; it is durable at the moment when ``then`` is called,
+    and lost if the process ends before.
     """
 
     __slots__ = ("_busy_until", "_process", "_tables", "latency")

@@ -87,7 +87,8 @@ class VirtualEventLoop(asyncio.BaseEventLoop):
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
         """Run ``func`` in another simulated thread of this process, whatever the executor."""
-        self._check_closed()
+        if self.is_closed():
+            raise RuntimeError("Event loop is closed")
         thread = threads.active
         if thread is None or not (executor is None or isinstance(executor, concurrent.futures.ThreadPoolExecutor)):
             raise RuntimeError("in a simulation, run_in_executor works with threads and inside of the loop only")

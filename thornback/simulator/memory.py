@@ -69,7 +69,7 @@ class NodeMemory:
         watch = _Watch(array, self._view_gone)
         watch.number, watch.released = self._reads, released
         self._watches[self._reads] = watch
-        return memoryview(array)
+        return memoryview(array)  # type: ignore[arg-type]
 
     def discard(self, offset: int, size: int) -> None:
         """Forget the bytes of all blocks that begin in this range."""

@@ -168,7 +168,9 @@ class Network:
         """Let ``process`` learn of the end of ``ended``, after all that it has sent."""
         link = ended.links.get(process.address)
         when = self.engine._now + self.model.local_latency
-        self.engine.push(max(when, link.last + 1) if link is not None else when, PeerDown(process, ended.address, detail))
+        self.engine.push(
+            max(when, link.last + 1) if link is not None else when, PeerDown(process, ended.address, detail)
+        )
 
     # --- Sending
 
@@ -214,9 +216,7 @@ class Network:
         """Nobody is there: on the same node, the sender is told as if it had been connected."""
         if to.startswith(source.node.node_id) and to not in source.severed and len(to) > len(source.node.node_id):
             source.severed[to] = None
-            self.engine.push(
-                self.engine._now + self.model.local_latency, PeerDown(source, to, "the process has ended")
-            )
+            self.engine.push(self.engine._now + self.model.local_latency, PeerDown(source, to, "the process has ended"))
 
     def _delay(self, source: Process, messages: list[Message], factor: float = 1.0) -> int:
         model = self.model

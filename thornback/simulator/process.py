@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from thornback.simulator.links import Endpoint
     from thornback.simulator.network import Link
     from thornback.simulator.nodes import Node
-    from thornback.simulator.threads import UserThread
+    from thornback.simulator.threads import GreenletThread
     from thornback.simulator.user_code import SimulatedUserCode
     from thornback.simulator.world import World
 
@@ -232,7 +232,7 @@ class UserProcess(Process):
     def __init__(self, world: World, node: Node, address: WorkerId, pid: int, number: int = -1) -> None:
         super().__init__(world, node, address, pid)
         self.number = number
-        self.threads: list[UserThread] = []
+        self.threads: list[GreenletThread] = []
         self.user_code: SimulatedUserCode | None = None
         self.started_through: int | None = None
         self.replies = 0
@@ -283,8 +283,5 @@ class UserProcess(Process):
 def replies_in(outbox: Outbox) -> int:
     """How many task replies are about to leave."""
     return sum(
-        len(message.replies)
-        for messages in outbox.values()
-        for message in messages
-        if isinstance(message, TaskReplies)
+        len(message.replies) for messages in outbox.values() for message in messages if isinstance(message, TaskReplies)
     )

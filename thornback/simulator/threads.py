@@ -1,7 +1,8 @@
 """User threads of the simulated world.
 
-The program that opens the simulation runs in the main greenlet: when it must wait, it runs the event loop itself until its
-turn comes. All other user code runs in greenlets that the event loop switches to, and that switch back when they wait.
+The program that opens the simulation runs in the main greenlet: when it must wait, it runs the event loop itself until
+its turn comes. All other user code runs in greenlets that the event loop switches to, and that switch back when they
+wait.
 """
 
 from __future__ import annotations
@@ -255,7 +256,7 @@ class GreenletThread(UserThread):
     @property
     def finished(self) -> bool:
         """Whether its code has returned."""
-        return self._greenlet.dead
+        return bool(self._greenlet.dead)
 
     def go_on(self) -> None:
         """Run it until it waits again, then end the turn that this was."""
@@ -296,7 +297,7 @@ class GreenletThread(UserThread):
         raise GreenletExit
 
     def kill(self) -> None:
-        """Unwind it; its process has ended. Called by the event loop, after its end, or by user code that ends others."""
+        """Unwind it; its process has ended. Called by the event loop, after it, or by user code that ends others."""
         global active
         if self._greenlet.dead or self._greenlet is getcurrent():
             return

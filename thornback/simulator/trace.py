@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from hashlib import blake2b
+from pathlib import Path
 from struct import Struct
 from typing import IO, Any
 
@@ -44,11 +45,11 @@ class RunTrace:
 
     enabled = True
 
-    def __init__(self, engine: Engine, file: IO[str] | None = None) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._hash = blake2b(digest_size=16)
         self._buffer = bytearray()
-        self._file = file
+        self._file: IO[str] | None = None
         self.listeners: list[Listener] = []
 
     @property
@@ -76,7 +77,7 @@ class RunTrace:
             self._write_messages(sender, to, messages, cause)
 
     def event(self, kind: str, subject: bytes, detail: Any = None) -> None:
-        """Something happened to ``subject``. Of ``detail``, numbers, strings, bytes and tuples of them enter the hash."""
+        """Something happened to ``subject``. Of ``detail``, numbers, text, bytes and tuples of them are hashed."""
         buffer = self._buffer
         buffer += _HEAD(self._engine._now)
         buffer += kind.encode()
@@ -91,10 +92,19 @@ class RunTrace:
         if self._file is not None:
             self._write_event(kind, subject, detail)
 
+    def write_to(self, path: str | Path) -> None:
+        """Write one line per event to a file from now on.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        self._file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - stays open for the whole run
+
     def close(self) -> None:
-        """Write what is buffered."""
+        """The run is over."""
         if self._file is not None:
-            self._file.flush()
+            self._file.close()
+            self._file = None
 
     def _line(self, **fields: Any) -> None:
         assert self._file is not None

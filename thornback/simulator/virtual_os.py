@@ -69,7 +69,7 @@ def _getpid(patches: Patches, original: Any) -> Any:
 
 
 def _getppid(patches: Patches, original: Any) -> Any:
-    def getppid() -> int:
+    def getppid() -> Any:
         thread = patches.caller()
         if thread is None:
             return original()
@@ -90,8 +90,9 @@ def _gethostname(patches: Patches, original: Any) -> Any:
 def _exit(patches: Patches, original: Any) -> Any:
     def exit_now(status: int) -> NoReturn:
         thread = patches.caller()
-        if thread is None or not isinstance(thread, threads.GreenletThread):
+        if not isinstance(thread, threads.GreenletThread):
             original(status)
+            raise AssertionError
         end_own_process(thread, f"exit code {status}")
 
     return exit_now
@@ -100,8 +101,9 @@ def _exit(patches: Patches, original: Any) -> Any:
 def _abort(patches: Patches, original: Any) -> Any:
     def abort() -> NoReturn:
         thread = patches.caller()
-        if thread is None or not isinstance(thread, threads.GreenletThread):
+        if not isinstance(thread, threads.GreenletThread):
             original()
+            raise AssertionError
         end_own_process(thread, "killed (SIGABRT)")
 
     return abort

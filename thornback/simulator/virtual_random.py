@@ -15,10 +15,10 @@ from thornback.simulator.patches import Patches
 from thornback.simulator.surroundings import Surroundings
 
 _FUNCTIONS = (
-    "seed random uniform triangular randint choice randrange sample shuffle choices normalvariate lognormvariate "
-    "expovariate vonmisesvariate gammavariate gauss betavariate binomialvariate paretovariate weibullvariate getstate "
-    "setstate getrandbits randbytes"
-).split()
+    *("seed", "random", "uniform", "triangular", "randint", "choice", "randrange", "sample", "shuffle", "choices"),
+    *("normalvariate", "lognormvariate", "expovariate", "vonmisesvariate", "gammavariate", "gauss", "betavariate"),
+    *("binomialvariate", "paretovariate", "weibullvariate", "getstate", "setstate", "getrandbits", "randbytes"),
+)
 
 
 def install(patches: Patches) -> None:
@@ -68,7 +68,7 @@ def _urandom(patches: Patches, original: Callable[[int], bytes]) -> Callable[[in
 
 
 def _uuid1(patches: Patches, original: Any) -> Any:
-    def uuid1(node: int | None = None, clock_seq: int | None = None) -> uuid.UUID:
+    def uuid1(node: int | None = None, clock_seq: int | None = None) -> Any:
         thread = patches.caller()
         if thread is None:
             return original(node, clock_seq)

@@ -42,7 +42,7 @@ _CLOCKS: dict[str, Callable[[Surroundings], int]] = {
 def _clock(patches: Patches, original: Any, read: Callable[[Surroundings], int], scale: float | None) -> Any:
     caller = patches.caller
 
-    def now() -> float:
+    def now() -> Any:
         thread = caller()
         if thread is None:
             return original()
@@ -115,7 +115,7 @@ def _virtual_datetime(patches: Patches, original: Any) -> Any:
 
         @classmethod
         def utcnow(cls) -> Any:
-            return cls.now(datetime.timezone.utc).replace(tzinfo=None)
+            return cls.now(datetime.UTC).replace(tzinfo=None)
 
         @classmethod
         def today(cls) -> Any:

@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent
 
@@ -75,8 +75,8 @@ class World:
         self.config = config or Config()
         self.model = model or Model()
         self.engine = Engine(seeds.stream(seed, "engine", "ties"))
-        self._file: IO[str] | None = open(trace, "w", encoding="utf-8") if trace is not None else None
-        self.trace = RunTrace(self.engine, self._file)
+        self.trace = RunTrace(self.engine)
+        self._trace_path = trace
         lossy = lossy or (faults is not None and faults.is_lossy)
         self.network = Network(self.engine, self.trace, self.model, seed, lossy, codec)
         self.started_through: dict[WorkerId, int | None] = {}
@@ -107,16 +107,18 @@ class World:
         global _world
         if _world is not None:
             raise RuntimeError("a simulation is running already; simulations cannot be nested")
+        if self._plan is not None:
+            from thornback.simulator.injector import Injector
+
+            Injector(self, self._plan)
+        if self._trace_path is not None:
+            self.trace.write_to(self._trace_path)
         self.hub = getcurrent()
         _world = self
         self._collecting = gc.isenabled()
         gc.disable()
         self._outer_runtime, current.runtime = current.runtime, None
         self._start_nodes()
-        if self._plan is not None:
-            from thornback.simulator.injector import Injector
-
-            Injector(self, self._plan)
         self._watch_progress()
         self._output.install()
         self._patches.install()
@@ -139,8 +141,7 @@ class World:
             _world = None
             if self._collecting:
                 gc.enable()
-            if self._file is not None:
-                self._file.close()
+            self.trace.close()
 
     def _start_nodes(self) -> None:
         head, *others = self.nodes

@@ -21,6 +21,7 @@ from thornback.core.messages import (
     ActorSpec,
     ActorTasksRefused,
     CancelTask,
+    ConfirmReplies,
     Content,
     CpuAcquired,
     CreateActor,
@@ -32,6 +33,7 @@ from thornback.core.messages import (
     PushActorTasks,
     PushTasks,
     ReleaseCpu,
+    RepliesConfirmed,
     StealTasks,
     Stored,
     StreamConsumed,
@@ -118,6 +120,9 @@ class Executor:
         self._lease: tuple[Address, LeaseId] = (b"", b"")
         self._ending = ""
         """Why this process ends as soon as it has nothing to do."""
+        self._callers: dict[Address, None] = {}
+        self._unconfirmed: dict[Address, None] | None = None
+        """Callers that have not yet said that they have all replies of this actor, which wants to end."""
         self._worn_out = False
         """``max_calls`` was reached: the raylet ends this process as soon as the owner has the last reply."""
 
@@ -243,6 +248,7 @@ class Executor:
             refused = tuple(call.task_id for call in message.tasks)
             self.transport.send(sender, ActorTasksRefused(message.actor_id, message.incarnation, refused))
             return
+        self._callers[sender] = None
         for template in message.templates:
             self._templates[template.key] = template
         touched: dict[str, None] = {}
@@ -263,7 +269,12 @@ class Executor:
         self._exit_if_done()
 
     def _exit_if_done(self) -> None:
-        if self._ending and not self.running and not any(lane.queue for lane in self.lanes.values()):
+        if (
+            self._ending
+            and self._unconfirmed is None
+            and not self.running
+            and not any(lane.queue for lane in self.lanes.values())
+        ):
             self._flush_events()
             self.user_code.exit(self._ending)
 
@@ -407,11 +418,32 @@ class Executor:
 
     def _exit_actor(self, execution: Execution, outcome: Outcome) -> None:
         assert self.spec is not None
-        reason = "exit_actor() was called"
-        self.transport.send(GCS, ActorExiting(self.spec.actor_id, self.incarnation, reason))
+        if self._ending:
+            return
+        self._ending = "exit_actor() was called"
         for lane in self.lanes.values():
             lane.queue.clear()
-        self._ending = reason
+        self.end_turn()
+        self._unconfirmed = dict(self._callers)
+        for caller in self._callers:
+            self.transport.send(caller, ConfirmReplies(self.spec.actor_id))
+        self._announce_exit()
+
+    def on_replies_confirmed(self, sender: Address, message: RepliesConfirmed) -> None:
+        """A caller has the replies of this actor, which wants to end."""
+        self._confirmed(sender)
+
+    def _confirmed(self, caller: Address) -> None:
+        if self._unconfirmed is not None and caller in self._unconfirmed:
+            del self._unconfirmed[caller]
+            self._announce_exit()
+
+    def _announce_exit(self) -> None:
+        """Tell the GCS, which tells all callers, once nobody can miss a reply because of that."""
+        if self._unconfirmed is not None and not self._unconfirmed and self.spec is not None:
+            self._unconfirmed = None
+            self.transport.send(GCS, ActorExiting(self.spec.actor_id, self.incarnation, self._ending))
+            self._exit_if_done()
 
     def _reply_with_references(self, execution: Execution, outcome: Outcome) -> None:
         references = self.owner.references
@@ -570,6 +602,9 @@ class Executor:
         for execution in list(self.running.values()):
             if execution.caller.startswith(address) and execution.kind != CREATION:
                 self._room_closed(execution.task_id)
+        for caller in [caller for caller in self._callers if caller.startswith(address)]:
+            del self._callers[caller]
+            self._confirmed(caller)
 
     def _room_closed(self, task: TaskId) -> None:
         self._consumed[task] = -1

@@ -188,3 +188,16 @@ class StreamConsumed(Message, frozen=True, tag=10):
 
     task_id: TaskId
     count: int
+
+
+class ConfirmReplies(Message, frozen=True, tag=14):
+    """Worker to caller, before it ends on its own wish: have you got all my replies? Answered with RepliesConfirmed."""
+
+    source: bytes
+    """The actor."""
+
+
+class RepliesConfirmed(Message, frozen=True, tag=15):
+    """Caller to worker: what you sent before you asked is here."""
+
+    source: bytes

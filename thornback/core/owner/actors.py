@@ -16,9 +16,11 @@ from thornback.core.messages import (
     ActorSpec,
     ActorTasksRefused,
     ActorUpdate,
+    ConfirmReplies,
     KillActor,
     PushActorTasks,
     RegisterActor,
+    RepliesConfirmed,
     SubscribeActor,
     TaskReplies,
     TaskTemplate,
@@ -243,6 +245,10 @@ class Actors:
         for reply in message.replies:
             if self.owner.tasks.reply(sender, message.source, reply) is not None and client is not None:
                 client.in_flight.pop(reply.task_id, None)
+
+    def on_confirm_replies(self, sender: Address, message: ConfirmReplies) -> None:
+        """An actor wants to end; messages from it arrive in order, so its replies are here."""
+        self.transport.send(sender, RepliesConfirmed(message.source))
 
     def on_actor_tasks_refused(self, sender: Address, message: ActorTasksRefused) -> None:
         """The worker is another incarnation, or none: they have not started; they wait for the GCS's word."""
