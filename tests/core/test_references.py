@@ -422,6 +422,9 @@ class Cluster:
         queue = self.network[pair]
         for _ in range(min(count, len(queue))):
             message = queue.popleft()
+            for object_id in _vouched_for_by_sender(message):
+                if not source.alive or (source.number, object_id) in self.unsafe:
+                    self.unsafe.add((target.number, object_id))
             if target.alive:
                 target.receive(source.address, message)
 
@@ -474,6 +477,14 @@ class Cluster:
             assert not left, f"process {process.number} still knows of {left}, though nobody refers to anything"
             assert not process.table._borrowed_by and not process.table._pending_others
             assert len(process.table.handovers) == 0, "handovers are open, though all have arrived or are void"
+
+
+def _vouched_for_by_sender(message: Any) -> list[ObjectId]:
+    if isinstance(message, Arguments):
+        return message.call.arguments
+    if isinstance(message, Reply):
+        return message.results
+    return message.inside if isinstance(message, Answer) else []
 
 
 def _story(reference: Reference) -> str:

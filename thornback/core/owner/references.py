@@ -240,8 +240,12 @@ class ReferenceTable:
     def on_borrower_added(self, sender: Address, message: BorrowerAdded) -> None:
         """The owner has the registration."""
         if message.borrower != self.worker_id:
-            calls = self._pending_others.pop((message.object_id, message.borrower), [])
-            for call in calls:
+            key = (message.object_id, message.borrower)
+            calls = self._pending_others.get(key)
+            if calls:
+                call = calls.pop(0)
+                if not calls:
+                    del self._pending_others[key]
                 call()
                 self.release(message.object_id)
             return
