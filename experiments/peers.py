@@ -80,7 +80,10 @@ def main(
     if json is not None:
         results.save(json)
     if plot is not None:
-        report.plot(results, plot)
+        try:
+            report.plot(results, plot)
+        except ValueError as error:
+            _say(f"no plot: {error}")
 
 
 def _say(text: str) -> None:

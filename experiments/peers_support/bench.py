@@ -1,3 +1,4 @@
+# mypy: disable-error-code="untyped-decorator"
 """What a row gets in order to measure: the engine, sizes, and the loop that turns a call into calls per second."""
 
 from __future__ import annotations

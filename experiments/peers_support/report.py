@@ -121,7 +121,7 @@ def plot(results: Results, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    others = [engine for engine in results.engines if engine not in (OURS, CEILING)]
+    others = [engine for engine in results.versions if engine not in (OURS, CEILING)]
     metrics = [
         metric for metric in results.metrics if any(0 < results.ratio(metric, other) < math.inf for other in others)
     ]
@@ -133,12 +133,16 @@ def plot(results: Results, path: Path) -> None:
         at = [position + (index - (len(others) - 1) / 2) * height for position in range(len(metrics))]
         ratios = [results.ratio(metric, other) for metric in metrics]
         errors = [_error(results, metric, other) for metric in metrics]
-        axes.barh(at, ratios, height, xerr=errors, label=f"{other} {results.versions.get(other, '')}", capsize=1.5)
+        widths = [ratio - 1 for ratio in ratios]
+        label = f"{other} {results.versions.get(other, '')}"
+        axes.barh(at, widths, height, left=1, xerr=errors, label=label, capsize=1.5)
     axes.set_xscale("log")
     axes.axvline(1, color="black", linewidth=1)
     axes.axvline(GOAL, color="grey", linewidth=0.8, linestyle=":")
     axes.set_yticks(range(len(metrics)), [metric.name for metric in metrics])
     axes.invert_yaxis()
+    axes.margins(y=0.01)
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("times better than the other engine (dotted: the goal for control-plane rows against Ray)")
     axes.legend(loc="lower right")
     axes.set_title(f"Thornback against others in one run, {results.date:%Y-%m-%d}, {machine()['cpus']} CPUs")

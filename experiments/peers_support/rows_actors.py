@@ -1,3 +1,4 @@
+# mypy: disable-error-code="untyped-decorator"
 """Rows about actors: Ray's own, by its names and with its workloads."""
 
 from __future__ import annotations

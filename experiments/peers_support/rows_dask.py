@@ -50,9 +50,9 @@ def arguments(bench: Bench) -> float:
 
 @version_for(ENGINE, "queued")
 def queued(bench: Bench) -> tuple[float, float, float]:
-    """Tasks submitted while all workers are busy (2,000 in a quick run)."""
+    """Tasks submitted while all workers are busy (4,000 in a quick run)."""
     client = bench.client
-    count = bench.size(100_000, 2000)
+    count = bench.size(100_000, 4000)
     client.gather(_many(client, 100))
     with tempfile.TemporaryDirectory() as directory:
         gate = Path(directory) / "open"

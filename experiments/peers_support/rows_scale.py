@@ -1,3 +1,4 @@
+# mypy: disable-error-code="untyped-decorator"
 """Rows about many arguments, returns and tasks, about trees and chains of tasks, and about latency."""
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def hold_workers(ray: Any, cpus: int, path: str) -> list[Any]:
 def queue_up(bench: Bench, count: int) -> tuple[float, float, float]:
     """Seconds to submit, driver bytes per task, seconds until all results are there."""
     ray, small = bench.ray, small_task(bench.ray)
-    ray.get([small.remote() for _ in range(1000)])
+    ray.get([small.remote() for _ in range(100)])
     with tempfile.TemporaryDirectory() as directory:
         gate = Path(directory) / "open"
         holders = hold_workers(ray, bench.cpus, str(gate))
@@ -98,8 +99,8 @@ def queue_up(bench: Bench, count: int) -> tuple[float, float, float]:
 
 @probe("queued", QUEUED, "queued tasks", 240, fresh=True)
 def queued(bench: Bench) -> tuple[float, float, float]:
-    """Tasks submitted while all workers are busy (2,000 in a quick run)."""
-    count = bench.size(100_000, 2000)
+    """Tasks submitted while all workers are busy (4,000 in a quick run)."""
+    count = bench.size(100_000, 4000)
     submit, memory, drain = queue_up(bench, count)
     return count / submit, memory, count / drain
 

@@ -12,7 +12,7 @@ import pytest
 
 from thornback.simulator.compare import first_difference
 
-PROGRAM = '''
+PROGRAM = """
 import asyncio, os, random, sys, time, uuid
 import numpy as np
 import thornback as ray
@@ -48,7 +48,7 @@ ready, rest = ray.wait(calls, num_returns=20)
 print(total, len(ready), sorted(ray.get(calls)), len(names), time.time(), random.random())
 print("done", os.getpid(), file=sys.stderr)
 sys.exit(3)
-'''
+"""
 PLAN = {
     "faults": [
         {"kind": "crash_worker", "node": 1, "worker": 0, "after_replies": 1},
@@ -104,7 +104,7 @@ def test_every_message_names_the_event_that_caused_it(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "trace").read_text().splitlines()]
     messages = [line for line in lines if line["kind"] == "message"]
     assert len(messages) > 100
-    assert all(0 < line["cause"] for line in messages)
+    assert all(line["cause"] > 0 for line in messages)
     assert {"time", "event", "cause", "type", "sender", "to", "subject"} <= set(messages[0])
     assert [line["time"] for line in lines] == sorted(line["time"] for line in lines)
 

@@ -87,7 +87,7 @@ def test_a_worker_dies_after_exactly_so_many_replies() -> None:
 
 def test_a_plan_for_a_larger_cluster_is_refused() -> None:
     plan = Plan(faults=(p.CrashNode(node=7, at=1),))
-    with pytest.raises(ValueError, match=r"faults\[0\]: there is no node 7 in a cluster of 3"), simulate(3, faults=plan):
-        pass
+    with pytest.raises(ValueError, match=r"faults\[0\]: there is no node 7 in a cluster of 3 nodes"):
+        simulate(3, faults=plan).__enter__()
     with simulate(nodes=1):
         time.sleep(1)

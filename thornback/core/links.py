@@ -1,11 +1,11 @@
 """Exactly-once, in-order delivery over a link that loses, duplicates, delays and reorders.
 
-One :class:`ReliableLink` lives at each end of the link between two processes. It is a pure protocol object: time is passed
-in, the next deadline is exposed, and what must be transmitted is returned. Payloads are opaque.
+One :class:`ReliableLink` lives at each end of the link between two processes. It is a pure protocol object: time is
+passed in, the next deadline is exposed, and what must be transmitted is returned. Payloads are opaque.
 
-Each :class:`Frame` with a payload has a number and is kept until the peer acknowledged it; acknowledgements are cumulative,
-ride on frames in the other direction, and travel alone when there are none for a while. What is not acknowledged in time is
-sent again, ever more seldom. No more than :data:`WINDOW` frames are under way; further ones wait.
+Each :class:`Frame` with a payload has a number and is kept until the peer acknowledged it; acknowledgements are
+cumulative, ride on frames in the other direction, and travel alone when there are none for a while. What is not
+acknowledged in time is sent again, ever more seldom. No more than :data:`WINDOW` frames are under way; others wait.
 """
 
 from __future__ import annotations

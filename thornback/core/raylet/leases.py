@@ -75,6 +75,8 @@ class RayletLeases:
         self.queues: dict[Shape, dict[LeaseId, RequestLease]] = {}
         """Waiting requests by what they need, oldest first."""
         self.infeasible: dict[LeaseId, RequestLease] = {}
+        self._untold: dict[LeaseId, None] = {}
+        """Infeasible as far as this node knows; their holders are told when the GCS knows no more."""
         self.grants: dict[LeaseId, Grant] = {}
         self.waiting_workers: deque[Grant] = deque()
         self.waiting_cpu: dict[LeaseId, Grant] = {}
@@ -188,11 +190,7 @@ class RayletLeases:
         self.infeasible[request.lease_id] = request
         self.changed = True
         self.wants_view = True
-        if self.view_is_complete:
-            self._tell_infeasible(request)
-
-    view_is_complete = False
-    """Whether the cluster's nodes are known, so that "no node" can be said of a demand."""
+        self._untold[request.lease_id] = None
 
     view_seen = False
     """Whether the GCS has ever told of the other nodes: a policy that compares nodes waits for that."""
@@ -203,15 +201,14 @@ class RayletLeases:
 
     def view_changed(self) -> None:
         """News of other nodes: some requests may go there, or have become possible."""
-        first = not self.view_is_complete
         self.view_seen = True
-        self.view_is_complete = True
         for request in list(self.infeasible.values()):
             if is_feasible(request.resources, self.view.alive(), request.strategy):
                 del self.infeasible[request.lease_id]
                 self._place(request)
-            elif first:
+            elif request.lease_id in self._untold:
                 self._tell_infeasible(request)
+        self._untold.clear()
         for shape, queue in list(self.queues.items()):
             for request in list(queue.values()):
                 if request.strategy.group:

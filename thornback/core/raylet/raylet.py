@@ -40,6 +40,10 @@ from thornback.core.scheduling import registry
 from thornback.core.scheduling.view import ClusterView
 
 
+DEATHS_KEPT = 10_000
+"""Ended processes that a raylet remembers for those that start later."""
+
+
 class Raylet:
     """A node's local decisions and its ties to the GCS.
 
@@ -87,6 +91,8 @@ class Raylet:
         self.parts = (self.leases, self.bundles, self.store, self.pulls)
         self.drivers: dict[WorkerId, JobId] = {}
         self._pids: dict[WorkerId, int] = {}
+        self._deaths: dict[Address, Death] = {}
+        """Of the whole cluster, for processes that start later: they may yet meet references to what died."""
         self._version = 0
         self._report_timer = False
         self._view_timer = False
@@ -132,9 +138,7 @@ class Raylet:
 
     def on_node_registered(self, sender: Address, message: NodeRegistered) -> None:
         """The GCS knows this node."""
-        if message.nodes <= 1:
-            self.leases.view_is_complete = True
-        else:
+        if message.nodes > 1:
             self.leases.wants_view = True
 
     def on_node_fenced(self, sender: Address, message: NodeFenced) -> None:
@@ -194,6 +198,8 @@ class Raylet:
             self.drivers.setdefault(sender, 0)
         else:
             self.pool.registered(sender, message.pid)
+        if self._deaths:
+            self.transport.send(sender, Deaths(tuple(self._deaths.values())))
 
     def on_job_started(self, sender: Address, message: JobStarted) -> None:
         """A driver of this node has its job."""
@@ -247,7 +253,11 @@ class Raylet:
             self.pulls.process_died(death.address)
             self.leases.holder_died(death.address)
         if news:
-            local = [worker.worker_id for worker in self.pool.workers.values() if worker.used]
+            for death in news:
+                self._deaths[death.address] = death
+            while len(self._deaths) > DEATHS_KEPT:
+                del self._deaths[next(iter(self._deaths))]
+            local = [worker.worker_id for worker in self.pool.workers.values() if worker.pid]
             for process in (*self.drivers, *local):
                 self.transport.send(process, Deaths(tuple(news)))
 
