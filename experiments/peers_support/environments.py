@@ -40,7 +40,7 @@ def python_of(engine: str, say: Callable[[str], None]) -> Path:
         return Path(sys.executable)
     directory = cache() / f"{engine}-{sys.version_info.major}.{sys.version_info.minor}"
     directory.mkdir(parents=True, exist_ok=True)
-    with open(directory.with_suffix(".lock"), "w") as lock:
+    with open(directory.with_name(f"{directory.name}.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (directory / _COMPLETE).exists():
             say(f"installing {engine} into {directory}")

@@ -7,9 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
-
-import pytest
 
 import thornback
 
@@ -33,14 +30,6 @@ def last_line(text: str) -> str:
     """The last line that is not empty."""
     lines = text.strip().splitlines()
     return lines[-1] if lines else ""
-
-
-@pytest.fixture
-def own_sessions(tmp_path: Path) -> dict[str, str]:
-    """Environment in which no session of anybody else is found."""
-    base = tmp_path / "run"
-    base.mkdir()
-    return {"XDG_RUNTIME_DIR": str(base)}
 
 
 def test_help_names_the_commands() -> None:

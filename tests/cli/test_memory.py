@@ -33,13 +33,13 @@ def test_memory_shows_every_byte(tmp_path: Path) -> None:
     assert "LOCAL_REFERENCE" in rest and "bytes are in use" in rest
 
 
-def test_memory_without_a_session(tmp_path: Path) -> None:
+def test_memory_without_a_session(own_sessions: dict[str, str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "thornback.cli", "memory"],
         capture_output=True,
         check=False,
         text=True,
         timeout=60,
-        env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
+        env={**os.environ, **own_sessions},
     )
     assert done.returncode == 1 and "no running thornback session" in done.stderr

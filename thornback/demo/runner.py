@@ -211,7 +211,7 @@ def _print(console: Console, rows: list[Row], seconds: float) -> None:
     problems = [problem for row in rows for problem in row.problems]
     for problem in problems:
         print(problem, file=sys.stderr)
-    verdict = f"{len(problems)} problems" if problems else "all right"
+    verdict = f"{len(problems)} problem{'s' * (len(problems) != 1)}" if problems else "all right"
     console.print(f"{verdict}, in {seconds:.1f} s", highlight=False)
 
 

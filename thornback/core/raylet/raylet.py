@@ -39,7 +39,6 @@ from thornback.core.resources import CPU, OBJECT_STORE_MEMORY, UNIT, Resources
 from thornback.core.scheduling import registry
 from thornback.core.scheduling.view import ClusterView
 
-
 DEATHS_KEPT = 10_000
 """Ended processes that a raylet remembers for those that start later."""
 
