@@ -112,3 +112,30 @@ def patterns(tmp_path: Path) -> Path:
 def test_parameter_server_learns(world: list[str], patterns: Path) -> None:
     result = report(run(world, SERVER, patterns, 0.9))["result"]
     assert result["accuracy"] >= 0.9
+
+
+def test_index_survives_crashes(sources: Path, tmp_path: Path) -> None:
+    # So few CPUs that every worker is busy when it dies.
+    plan = tmp_path / "faults.json"
+    crashes = [{"kind": "crash_worker", "node": 0, "at": at} for at in (0.5, 1.5)]
+    plan.write_text(json.dumps({"faults": [*crashes, {"kind": "crash_node", "node": 1, "at": 1.0, "reboot_after": 1}]}))
+    options = ["--nodes", "2", "--cpus", "1", "--json", "--faults", str(plan)]
+    costs = ["--cost", "index_files=0.4", "--cost", "merge=0.4", "--cost", "index_directory=0.4"]
+    done = run([sys.executable, "-m", "thornback.cli", "simulate", *options, *costs], INDEX, sources)
+    assert report(done)["result"] == report(run(WORLDS["real"], INDEX, sources))["result"]
+    stats = json.loads(done.stderr.splitlines()[-1])
+    assert stats["faults"] == 3
+    # What ran on the node is repeated once the node has missed its heartbeats.
+    assert stats["virtual_seconds"] > 15
+
+
+def test_parameter_server_survives_crashes(patterns: Path, tmp_path: Path) -> None:
+    # One worker per actor and node: the server, and workers on both nodes, die.
+    plan = tmp_path / "faults.json"
+    crashes = [{"kind": "crash_worker", "node": 0, "worker": worker, "at": 0.6 + worker / 10} for worker in range(3)]
+    plan.write_text(json.dumps({"faults": [*crashes, {"kind": "crash_node", "node": 1, "at": 1.0, "reboot_after": 1}]}))
+    options = ["--nodes", "2", "--cpus", "1", "--json", "--faults", str(plan)]
+    costs = ["--cost", "Worker.gradient=0.02"]
+    done = run([sys.executable, "-m", "thornback.cli", "simulate", *options, *costs], SERVER, patterns, 0.97)
+    assert report(done)["result"]["accuracy"] >= 0.97
+    assert json.loads(done.stderr.splitlines()[-1])["faults"] == 4

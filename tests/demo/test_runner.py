@@ -30,8 +30,6 @@ def test_everything_is_right_within_a_minute() -> None:
     index, server = found["programs"]
     assert index["real"]["result"] == index["simulated"]["result"]
     assert index["real"]["result"]["files"] > 500
-    # A worker and a node crash while they read files: what they did is done again.
-    assert index["simulation"]["tasks"] > index["simulated"]["tasks"]
     assert min(server[world]["result"]["accuracy"] for world in ("real", "simulated")) >= 0.9
     for program in found["programs"]:
         assert program["simulation"]["faults"] >= 3

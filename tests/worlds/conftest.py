@@ -172,7 +172,8 @@ def world(request: pytest.FixtureRequest, real_cluster: RealCluster) -> Iterator
     marker = request.node.get_closest_marker("cluster")
     wanted = dict(marker.kwargs) if marker is not None else {}
     cpus, nodes, init = wanted.pop("cpus", 4), wanted.pop("nodes", 1), wanted.pop("init", {})
-    assert not wanted, f"cluster() takes cpus, nodes and init, not {sorted(wanted)}"
+    lossy = wanted.pop("lossy", False)
+    assert not wanted, f"cluster() takes cpus, nodes, init and lossy, not {sorted(wanted)}"
     if request.param == "real":
         assert nodes == 1, "real clusters of several nodes have tests of their own"
         real_cluster.provide(request.node.module.__name__, {"num_cpus": cpus, **init})
@@ -182,7 +183,7 @@ def world(request: pytest.FixtureRequest, real_cluster: RealCluster) -> Iterator
             real_cluster.end()
     else:
         real_cluster.end()
-        with ray.simulate(cpus=cpus, seed=wanted_seed(request), **_simulated(nodes, init)) as simulation:
+        with ray.simulate(cpus=cpus, seed=wanted_seed(request), lossy=lossy, **_simulated(nodes, init)) as simulation:
             ray.init()
             yield World("simulated", simulation)
             gc.collect()

@@ -136,7 +136,7 @@ def test_an_actor_moves_when_its_node_dies(world: Any) -> None:
     assert ray.get(handles[-1].node.remote()) != before
 
 
-@pytest.mark.cluster(nodes=3, cpus=2)
+@pytest.mark.cluster(nodes=3, cpus=2, lossy=True)
 def test_a_program_does_not_notice_lost_messages(world: Any) -> None:
     """The links send again what was lost, and deliver once and in order what came twice or late."""
     from thornback.simulator.conditions import Rule
@@ -149,7 +149,7 @@ def test_a_program_does_not_notice_lost_messages(world: Any) -> None:
     def square(x: int) -> int:
         return x * x
 
-    with_loss = conditions.add(Rule(delay=2_000_000, jitter=5_000_000))
+    with_loss = conditions.add(Rule(loss=0.2, duplicate=0.1, reorder=0.1, window=10_000_000))
     assert ray.get([square.remote(x) for x in range(200)]) == [x * x for x in range(200)]
     conditions.remove(with_loss)
 

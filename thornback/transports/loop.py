@@ -17,6 +17,10 @@ FdHandler = Callable[[int], None]
 """Called with the epoll event mask."""
 
 FOREVER = 1 << 62
+SPIN = 40_000
+"""Nanoseconds of looking for events before sleeping: about what falling asleep and waking up costs."""
+SHORT_WAIT = 100_000
+"""A wait of fewer nanoseconds than this makes another one likely."""
 _COMPACT_AT = 64
 
 
@@ -41,6 +45,9 @@ class EventLoop:
     """Also the :class:`thornback.core.ports.Clock` of the process."""
 
     def __init__(self) -> None:
+        self.spins = False
+        """Whether to look for events for a moment before sleeping, when the last ones came soon."""
+        self._short_waits = False
         self._epoll = select.epoll()
         self._handlers: dict[int, FdHandler] = {}
         self._timers: list[tuple[int, int, LoopTimer]] = []
@@ -107,9 +114,29 @@ class EventLoop:
 
     def poll(self, deadline: int) -> list[tuple[int, int]]:
         """Wait for descriptors until ``deadline`` (nanoseconds of :meth:`now`); a past one polls without waiting."""
+        if self._short_waits and deadline > 0:
+            events = self._spin()
+            if events:
+                return events
+        start = monotonic_ns()
         if deadline >= FOREVER:
-            return self._epoll.poll()
-        return self._epoll.poll(max(0, deadline - monotonic_ns()) / 1e9)
+            events = self._epoll.poll()
+        else:
+            events = self._epoll.poll(max(0, deadline - start) / 1e9)
+        if self.spins:
+            self._short_waits = bool(events) and monotonic_ns() - start < SHORT_WAIT
+        return events
+
+    def _spin(self) -> list[tuple[int, int]]:
+        """The last wait was short, so the next answer is probably near: going to sleep would take longer."""
+        poll = self._epoll.poll
+        limit = monotonic_ns() + SPIN
+        while monotonic_ns() < limit:
+            events = poll(0)
+            if events:
+                return events
+        self._short_waits = False
+        return []
 
     def dispatch(self, events: list[tuple[int, int]]) -> None:
         """Handle what :meth:`poll` returned, then the timers that are due."""

@@ -70,6 +70,7 @@ class ProcessRuntime(Runtime):
         self.node_id = node_of(worker_id)
         self.memory = memory
         self.loop = EventLoop()
+        self.loop.spins = True
         self.links = Links(self.loop, directory, self.node_id, (worker_id,), self._deliver, self._peer_down)
         self._socket_path = socket_path(directory, worker_id)
         self.links.open(listen(self._socket_path))
