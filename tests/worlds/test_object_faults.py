@@ -120,7 +120,7 @@ ray.init(num_cpus=1, object_store_memory=80 << 20,
 refs = [ray.put(np.full(10 << 20, i, np.uint8)) for i in range(20)]
 for i, ref in enumerate(refs):
     assert ray.get(ref)[0] == i
-print(sum(len(files) for place in sys.argv[1:] if "://" not in place for _, _, files in os.walk(place)))
+print(sum(len(files) for place in sys.argv[1:] if "://" not in place for _, _, files in os.walk(place)), flush=True)
 if os.environ.get("CRASH"):
     from thornback.api import current
     os.kill(current.require()._node[0].pid, signal.SIGKILL)

@@ -17,10 +17,12 @@ FdHandler = Callable[[int], None]
 """Called with the epoll event mask."""
 
 FOREVER = 1 << 62
-SPIN = 40_000
-"""Nanoseconds of looking for events before sleeping: about what falling asleep and waking up costs."""
-SHORT_WAIT = 100_000
-"""A wait of fewer nanoseconds than this makes another one likely."""
+SPIN = 100_000
+"""Nanoseconds of looking for events before sleeping: falling asleep and waking up costs about as much."""
+MOST_MISSES = 10
+"""After that many looks in vain in a row the pauses between them grow no longer."""
+SHORT_WAIT = 300_000
+"""A wait of fewer nanoseconds than this makes another such wait likely."""
 _COMPACT_AT = 64
 
 
@@ -48,6 +50,9 @@ class EventLoop:
         self.spins = False
         """Whether to look for events for a moment before sleeping, when the last ones came soon."""
         self._short_waits = False
+        self._misses = 0
+        self._pause = 0
+        """How many short waits to sleep through before looking again: doubles with each time that was in vain."""
         self._epoll = select.epoll()
         self._handlers: dict[int, FdHandler] = {}
         self._timers: list[tuple[int, int, LoopTimer]] = []
@@ -115,9 +120,12 @@ class EventLoop:
     def poll(self, deadline: int) -> list[tuple[int, int]]:
         """Wait for descriptors until ``deadline`` (nanoseconds of :meth:`now`); a past one polls without waiting."""
         if self._short_waits and deadline > 0:
-            events = self._spin()
-            if events:
-                return events
+            if self._pause > 0:
+                self._pause -= 1
+            else:
+                events = self._spin()
+                if events:
+                    return events
         start = monotonic_ns()
         if deadline >= FOREVER:
             events = self._epoll.poll()
@@ -134,8 +142,10 @@ class EventLoop:
         while monotonic_ns() < limit:
             events = poll(0)
             if events:
+                self._misses = 0
                 return events
-        self._short_waits = False
+        self._misses = min(self._misses + 1, MOST_MISSES)
+        self._pause = 1 << self._misses
         return []
 
     def dispatch(self, events: list[tuple[int, int]]) -> None:
