@@ -164,6 +164,23 @@ def _start_node(
     base = session.base_directory()
     session.sweep(base)
     directory, lock = session.create(base)
+    try:
+        process, life = _spawn(directory, lock, units, amounts, labels, config, owned)
+    except BaseException:
+        session.remove(directory)
+        raise
+    return directory, process, life
+
+
+def _spawn(
+    directory: Path,
+    lock: int,
+    units: dict[str, int],
+    amounts: dict[str, float],
+    labels: dict[str, str],
+    config: dict[str, Any],
+    owned: bool,
+) -> tuple[subprocess.Popen[bytes], socket.socket | None]:
     listener = listen(socket_path(directory, b"gcs"))
     life, node_life = socket.socketpair() if owned else (None, None)
     options = NodeOptions(
@@ -190,16 +207,13 @@ def _start_node(
                 pass_fds=inherited,
                 start_new_session=True,
             )
-    except BaseException:
-        session.remove(directory)
-        raise
     finally:
         listener.close()
         os.close(lock)
         if node_life is not None:
             node_life.close()
     (directory / _PID_FILE).write_text(str(process.pid))
-    return directory, process, life
+    return process, life
 
 
 def program_path() -> list[str]:

@@ -23,6 +23,7 @@ import _thread
 import ctypes
 import signal
 import threading
+import traceback
 from collections.abc import Callable
 from threading import get_ident
 from time import monotonic_ns
@@ -362,10 +363,14 @@ class Pump:
         while not self._stopped:
             self._bell.wait(monotonic_ns() + int(TICK * 1e9))
             with self.lock:
-                if self._dirty:
-                    self.settle()
-                if self._pumper == 0 and self._polls == polls_before:
-                    self._pump_in_background()
+                try:
+                    if self._dirty:
+                        self.settle()
+                    if self._pumper == 0 and self._polls == polls_before:
+                        self._pump_in_background()
+                except Exception:
+                    # A bug of the engine must be seen, and must not end the only thread that helps when others are busy.
+                    traceback.print_exc()
                 quiet = self._pumper != 0 and self._polls == polls_before
                 quiet_ticks = quiet_ticks + 1 if quiet else 0
                 polls_before = self._polls
