@@ -369,7 +369,7 @@ class Pump:
                     if self._pumper == 0 and self._polls == polls_before:
                         self._pump_in_background()
                 except Exception:
-                    # A bug of the engine must be seen, and must not end the only thread that helps when others are busy.
+                    # A bug of the engine must be seen, and must not end the thread that helps when all others are busy.
                     traceback.print_exc()
                 quiet = self._pumper != 0 and self._polls == polls_before
                 quiet_ticks = quiet_ticks + 1 if quiet else 0
