@@ -72,8 +72,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """A transfer between nodes that makes no progress for so long is tried elsewhere, or again."""
     worker_start_timeout: int = 60 * SECOND
     """A worker that did not register by then is killed and replaced."""
-    worker_start_limit: int = 8
-    """Workers that one node starts at the same time, beyond its CPU count."""
     heartbeat_period: int = 3 * SECOND
     """Time between two heartbeats of a node."""
     heartbeat_misses: int = 5

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from thornback.core.ids import Address, NodeId
 from thornback.core.messages import (
     Death,
@@ -156,8 +154,3 @@ class NodeTable:
     def debit(self, node_id: NodeId, demand: dict[str, int]) -> None:
         """Expect a demand to be placed there, until the node reports."""
         self.view.debit(node_id, demand)
-
-    def replace(self, node_id: NodeId, **changes: Any) -> None:
-        """Change what is known of a node, for everybody."""
-        node = self.view.nodes[node_id]
-        self._update(msgspec.structs.replace(node, version=node.version + 1, **changes))

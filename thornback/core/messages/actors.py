@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thornback.core.ids import ActorId, Address, JobId, TaskId, WorkerId
+from thornback.core.ids import ActorId, JobId, TaskId, WorkerId
 from thornback.core.messages.base import Message, Record, ResourceMap
 from thornback.core.messages.tasks import FunctionDefinition, Strategy, TaskCall, TaskTemplate
 from thornback.core.messages.values import Dependency, Value
@@ -105,7 +105,6 @@ class ActorUpdate(Message, frozen=True, tag=66):
     reason: str = ""
     error: Value | None = None
     """The constructor's exception, if that is why it is dead."""
-    started_through: tuple[tuple[Address, int], ...] = ()
 
 
 class PushActorTasks(Message, frozen=True, tag=67):

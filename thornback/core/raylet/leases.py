@@ -37,7 +37,7 @@ Shape = tuple[object, ...]
 class Grant:
     """A request that has its resources, and its worker as soon as there is one."""
 
-    __slots__ = ("asked", "gpus", "group_removed", "held", "pool", "request", "since", "waits_for_cpu", "worker")
+    __slots__ = ("asked", "gpus", "group_removed", "held", "pool", "request", "since", "worker")
 
     def __init__(self, request: RequestLease, since: int, pool: ResourcePool) -> None:
         self.request = request
@@ -51,7 +51,6 @@ class Grant:
         self.group_removed = False
         self.worker: Worker | None = None
         self.since = since
-        self.waits_for_cpu = False
 
 
 class RayletLeases:
@@ -422,7 +421,6 @@ class RayletLeases:
         if grant is None:
             self.transport.send(sender, CpuAcquired())
             return
-        grant.waits_for_cpu = True
         self.waiting_cpu[grant.request.lease_id] = grant
         self._resume_blocked()
         if self.waiting_cpu:
