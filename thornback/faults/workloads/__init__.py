@@ -1,0 +1,46 @@
+"""Programs that check themselves: each must end rightly whatever faults happen meanwhile.
+
+Each is an ordinary program, in a module of its own: ``python -m thornback.faults.workloads.shuffle`` runs it on this
+machine, ``thornback simulate`` on a simulated cluster, and tools call its ``main``. What a workload accepts under
+faults is what the documentation promises, and nothing else: any other outcome raises
+:class:`thornback.faults.workloads.checks.CheckFailed` (or the error itself).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+_NAMES = (
+    "map_reduce",
+    "shuffle",
+    "ledger",
+)
+
+WORKLOADS: dict[str, str] = {name: f"{__name__}.{name}" for name in _NAMES}
+"""Module of each workload, by name."""
+
+NODES: Mapping[str, Any] = {"cpus": 2}
+"""A simulated machine that suits a workload, where the workload's own ``NODE`` says nothing else."""
+
+
+def load(name: str) -> Callable[..., None]:
+    """The ``main`` of a workload.
+
+    Raises:
+        ValueError: there is no such workload; names those that there are.
+    """
+    main: Callable[..., None] = _module(name).main
+    return main
+
+
+def node_of(name: str) -> dict[str, Any]:
+    """The machine that a workload is made for, as :func:`thornback.simulator.simulate` takes it in ``nodes``."""
+    return {**NODES, **getattr(_module(name), "NODE", {})}
+
+
+def _module(name: str) -> Any:
+    if name not in WORKLOADS:
+        raise ValueError(f"there is no workload {name!r}; there are {', '.join(WORKLOADS)}")
+    return import_module(WORKLOADS[name])
