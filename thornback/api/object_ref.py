@@ -112,9 +112,15 @@ def rebuild_ref(object_id: ObjectId) -> ObjectRef[Any]:
     Raises:
         RuntimeError: this process is not part of a cluster.
     """
-    runtime = connected()
+    runtime = current.runtime or connected()
     runtime.core.owner.reference_deserialized(object_id)
-    return ObjectRef(object_id, runtime)
+    reference = _new(ObjectRef)
+    reference._id = object_id
+    reference._drop = runtime.drop
+    return reference
+
+
+_new = object.__new__
 
 
 def connected() -> Runtime:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -40,6 +41,7 @@ from thornback.core.messages import (
 )
 from thornback.core.objects import layout
 from thornback.core.owner.objects import Block
+from thornback.core.owner.references import Reference
 from thornback.core.runtime import Runtime, Waiter
 from thornback.core.serialization import Argument, Serialized, covering, dumps, dumps_arguments, loads, loads_value
 
@@ -134,22 +136,28 @@ class Fetch:
         self.blocks: dict[ObjectId, Block | None] = {}
         unique = dict.fromkeys(object_ids)
         self.waiter = Waiter(len(unique))
-        objects = runtime.core.owner.objects
+        hold, watch, known = runtime.core.owner.references.hold, runtime.core.owner.objects.watch, self._known
         for object_id in unique:
-            reference = runtime.core.owner.references.hold(object_id)
-            objects.make_local(reference, self._arrival(object_id))
-
-    def _arrival(self, object_id: ObjectId) -> Callable[[Block | None], None]:
-        def arrived(block: Block | None) -> None:
-            if self.abandoned:
-                if block is not None:
-                    self.runtime.core.owner.objects.unused(object_id)
-                self.runtime.core.owner.references.release(object_id)
+            reference = hold(object_id)
+            if reference.content is None:
+                watch(reference, self, known)
             else:
-                self.blocks[object_id] = block
-                self.waiter.count_down()
+                known(reference)
 
-        return arrived
+    def _known(self, reference: Reference) -> None:
+        if type(reference.content) is Value:
+            self._arrived(reference.object_id, None)
+        else:
+            self.runtime.core.owner.objects.make_local(reference, partial(self._arrived, reference.object_id))
+
+    def _arrived(self, object_id: ObjectId, block: Block | None) -> None:
+        if self.abandoned:
+            if block is not None:
+                self.runtime.core.owner.objects.unused(object_id)
+            self.runtime.core.owner.references.release(object_id)
+        else:
+            self.blocks[object_id] = block
+            self.waiter.count_down()
 
     def abandon(self) -> None:
         """Within a turn: give back what came, and what still comes."""

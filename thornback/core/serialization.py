@@ -60,11 +60,14 @@ class Serialized(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes of data and buffers."""
+        if not self.buffers:
+            return len(self.data)
         return len(self.data) + sum(buffer.nbytes for buffer in self.buffers)
 
     def to_value(self, is_error: bool = False) -> Value:
         """As an inline value; copies the buffers."""
-        return Value(self.data, tuple(bytes(buffer) for buffer in self.buffers), self.contained, is_error)
+        buffers = tuple(map(bytes, self.buffers)) if self.buffers else ()
+        return Value(self.data, buffers, self.contained, is_error)
 
 
 def note_reference(object_id: ObjectId) -> bool:

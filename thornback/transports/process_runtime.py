@@ -97,11 +97,12 @@ class ProcessRuntime(Runtime):
         return time.time_ns()
 
     def _make_drop(self) -> Callable[[ObjectId], None]:
-        enqueue, touched = self.core.owner.dropped.append, self.pump.touched
+        enqueue, pump = self.core.owner.dropped.append, self.pump
 
         def drop(object_id: ObjectId) -> None:
             enqueue(object_id)
-            touched()
+            if not pump.dirty:
+                pump.touched()
 
         return drop
 

@@ -86,7 +86,8 @@ class Pump:
         self.refusal: BaseException | None = None
         """Raised to every user thread that enters, once set."""
         self._depth = 0
-        self._dirty = False
+        self.dirty = False
+        """Turns have ended, or references were collected, since the core was last settled."""
         self._turns = 0
         self._pumper = 0
         self._poll_until = 0
@@ -131,7 +132,7 @@ class Pump:
         self._turns += 1
         if self._is_urgent():
             self.settle()
-        elif not self._dirty:
+        elif not self.dirty:
             self.mark_dirty()
         if self._turns >= _TURNS_BEFORE_POLL:
             self.settle()
@@ -141,22 +142,22 @@ class Pump:
 
     def mark_dirty(self) -> None:
         """A turn has ended that is to be settled soon (lock held)."""
-        if not self._dirty:
-            self._dirty = True
+        if not self.dirty:
+            self.dirty = True
             if self._ticker_state is not _TICKING:
                 self._rouse()
 
     def touched(self) -> None:
         """Something is to be settled soon; from any thread, in or out of a turn, also while garbage is collected."""
-        if self._dirty or self.lock._is_owned():  # type: ignore[attr-defined]
+        if self.lock._is_owned():  # type: ignore[attr-defined]
             return
-        self._dirty = True
+        self.dirty = True
         if self._ticker_state is not _TICKING:
             self._loop.kick()
 
     def settle(self) -> None:
         """End the core's turn and flush; with the lock held."""
-        self._dirty = False
+        self.dirty = False
         self._settle_core()
 
     def poll_if_free(self) -> None:
@@ -364,7 +365,7 @@ class Pump:
             self._bell.wait(monotonic_ns() + int(TICK * 1e9))
             with self.lock:
                 try:
-                    if self._dirty:
+                    if self.dirty:
                         self.settle()
                     if self._pumper == 0 and self._polls == polls_before:
                         self._pump_in_background()

@@ -26,6 +26,7 @@ from thornback.core.messages import (
     TaskTemplate,
     Value,
 )
+from thornback.core.owner.references import Reference
 from thornback.core.owner.tasks import DONE, PUSHED, QUEUED, Task
 from thornback.core.runtime import Waiter
 from thornback.core.serialization import loads_value
@@ -107,11 +108,15 @@ class Actors:
         for object_id in (*spec.definition.contained, *spec.arguments.contained, *dependencies):
             references.hold(object_id)
         creation.unresolved = 1
+
+        def known(_reference: Reference) -> None:
+            self._resolved(creation, get_if_exists)
+
         for object_id in dict.fromkeys(dependencies):
             reference = references.lookup(object_id)
             if reference.content is None:
                 creation.unresolved += 1
-                self.owner.objects.watch(reference, creation, lambda: self._resolved(creation, get_if_exists))
+                self.owner.objects.watch(reference, creation, known)
         self._resolved(creation, get_if_exists)
         return creation
 

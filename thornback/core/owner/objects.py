@@ -102,10 +102,10 @@ class Objects:
         if reference.watchers is not None:
             watchers, reference.watchers = reference.watchers, None
             for call in watchers.values():
-                call()
+                call(reference)
 
-    def watch(self, reference: Reference, key: Any, call: Callable[[], None]) -> None:
-        """``call()`` once when the content is known, which it is not yet; the owner is asked if that is not us."""
+    def watch(self, reference: Reference, key: Any, call: Callable[[Reference], None]) -> None:
+        """``call(reference)`` once when the content is known, which it is not yet; an owner elsewhere is asked."""
         if reference.watchers is None:
             reference.watchers = {key: call}
         else:
@@ -172,7 +172,8 @@ class Objects:
     def value_released(self, reference: Reference) -> None:
         """Nobody refers to an owned object: free its copies and let go of what it contains."""
         content, reference.content = reference.content, None
-        self.reference_forgotten(reference.object_id)
+        if self.blocks:
+            self.reference_forgotten(reference.object_id)
         if reference.strays:
             strays, reference.strays = reference.strays, ()
             self.free(reference.object_id, strays)
@@ -261,7 +262,7 @@ class Objects:
         caller), or None if ``reference.content`` is an inline value. The caller holds the reference meanwhile."""
         content = reference.content
         if content is None:
-            self.watch(reference, done, lambda: self.make_local(reference, done))
+            self.watch(reference, done, lambda known: self.make_local(known, done))
         elif isinstance(content, Value):
             done(None)
         else:

@@ -118,28 +118,29 @@ class Owner:
         """Settle references and views that were collected, in the order of their ids."""
         dropped, arrived = self.dropped, self.arrived
         while dropped or arrived:
-            gone = sorted(dropped.popleft() for _ in range(len(dropped)))
-            while arrived:
-                self._reference_arrived(*arrived.popleft())
-            for identifier in gone:
+            gone = [dropped.popleft() for _ in range(len(dropped))]
+            if arrived:
+                gone = self._references_arrived(gone)
+            for identifier in sorted(self.references.dropped_last(gone)):
                 if len(identifier) == TASK_ID_SIZE:
                     self.streams.close(identifier)
                 else:
-                    self.references.drop_local(identifier)
+                    self.references.settle_id(identifier)
         self.objects.end_turn()
 
     def _released(self, reference: Reference) -> None:
         self.objects.value_released(reference)
-        actor_id = reference.object_id[:TASK_ID_SIZE]
-        if actor_id in self.actors.creations and index_of(reference.object_id) == 0:
-            self.actors.handle_released(actor_id)
+        if self.actors.creations:
+            actor_id = reference.object_id[:TASK_ID_SIZE]
+            if actor_id in self.actors.creations and index_of(reference.object_id) == 0:
+                self.actors.handle_released(actor_id)
 
     def _forgotten(self, reference: Reference) -> None:
         if self.objects.blocks:
             self.objects.reference_forgotten(reference.object_id)
         if reference.owned:
             self.tasks.return_forgotten(reference)
-        if reference.object_id[:TASK_ID_SIZE] in self.actors.clients:
+        if self.actors.clients and reference.object_id[:TASK_ID_SIZE] in self.actors.clients:
             self.actors.handle_forgotten(reference.object_id[:TASK_ID_SIZE])
 
     def process_died(self, address: Address, reason: str) -> None:
@@ -179,14 +180,33 @@ class Owner:
         """A reference object was made from bytes: count it, and make this process a borrower in time. Called from any
         thread, outside of turns: it only enqueues."""
         cover = covering.get()
-        if isinstance(cover, list):
+        if cover.__class__ is list:
             cover.append(object_id)
         self.arrived.append((object_id, cover))
+
+    def _references_arrived(self, gone: list[ObjectId]) -> list[ObjectId]:
+        """Count what has arrived. Returns ``gone`` without those that have come and gone since the last turn, which
+        are not counted at all: nobody need know of them."""
+        arrived, table = self.arrived, self.references.table
+        came = [arrived.popleft() for _ in range(len(arrived))]
+        unique_came, unique_gone = {object_id for object_id, _ in came}, set(gone)
+        if len(unique_came) == len(came) and len(unique_gone) == len(gone):
+            brief = unique_came & unique_gone
+            if brief:
+                came = [each for each in came if each[0] not in brief]
+                gone = list(unique_gone - brief)
+        for object_id, cover in came:
+            reference = table.get(object_id)
+            if reference is not None and (reference.registrations > 0 or reference.owned):
+                reference.local += 1
+            else:
+                self._reference_arrived(object_id, cover)
+        return gone
 
     def _reference_arrived(self, object_id: ObjectId, cover: ObjectId | list[ObjectId] | None) -> None:
         reference = self.references.lookup(object_id)
         reference.local += 1
-        if reference.owned or reference.registrations > 0 or isinstance(cover, list):
+        if reference.owned or isinstance(cover, list):
             return
         if cover is None:
             self.references.register(reference, _nothing)
@@ -223,8 +243,12 @@ class Owner:
                 count -= 1
         waiter = Waiter(count)
         if not waiter.done:
+
+            def known(_reference: Reference) -> None:
+                waiter.count_down()
+
             for reference in missing:
-                self.objects.watch(reference, waiter, waiter.count_down)
+                self.objects.watch(reference, waiter, known)
         return waiter
 
     def forget_waiter(self, object_ids: Iterable[ObjectId], waiter: Waiter) -> None:

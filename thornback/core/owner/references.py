@@ -61,7 +61,7 @@ class Reference(msgspec.Struct, gc=False, eq=False):
     """Borrowed: the owner was asked for the content."""
     asking: list[Address] | None = None
     """Owned: borrowers that wait for the content."""
-    watchers: dict[Any, Callable[[], None]] | None = None
+    watchers: dict[Any, Callable[[Reference], None]] | None = None
     """Called once when the content is known."""
     strays: tuple[NodeId, ...] = ()
     """Owned: nodes that have a copy which the content does not name; freed with the value."""
@@ -117,7 +117,7 @@ class ReferenceTable:
 
     def hold(self, object_id: ObjectId) -> Reference:
         """Begin a use inside the engine."""
-        reference = self.lookup(object_id)
+        reference = self.table.get(object_id) or self.lookup(object_id)
         reference.holds += 1
         return reference
 
@@ -135,6 +135,27 @@ class ReferenceTable:
             reference.local -= 1
             self.settle(reference)
 
+    def dropped_last(self, object_ids: Iterable[ObjectId]) -> list[ObjectId]:
+        """Reference objects were collected: as :meth:`drop_local` without its end. Returns the ids (once each) that
+        nobody refers to any more, which are to be settled in order, and those that are no objects."""
+        table = self.table
+        last: dict[ObjectId, None] = {}
+        for object_id in object_ids:
+            reference = table.get(object_id)
+            if reference is None:
+                last[object_id] = None
+                continue
+            reference.local = local = reference.local - 1
+            if local <= 0 and reference.holds <= 0 and not reference.borrowers:
+                last[object_id] = None
+        return list(last)
+
+    def settle_id(self, object_id: ObjectId) -> None:
+        """As :meth:`settle`, of an object that may be unknown."""
+        reference = self.table.get(object_id)
+        if reference is not None:
+            self.settle(reference)
+
     def add_lineage(self, object_id: ObjectId) -> None:
         """An object that can be rebuilt depends on this one."""
         self.lookup(object_id).lineage += 1
@@ -148,13 +169,15 @@ class ReferenceTable:
 
     def settle(self, reference: Reference) -> None:
         """After a count went down: let the value go, and the record with it where nothing needs it."""
-        if reference.held:
+        if reference.local > 0 or reference.holds > 0 or reference.borrowers:
             return
         if reference.owned:
             if not reference.released:
                 reference.released = True
                 self._released(reference)
-            if reference.lineage > 0 or reference.held:
+                if reference.held:
+                    return
+            if reference.lineage > 0:
                 return
         elif reference.covered is not None:
             return

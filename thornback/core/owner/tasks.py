@@ -8,7 +8,19 @@ import msgspec
 
 from thornback.core import errors
 from thornback.core.config import Config
-from thornback.core.ids import ActorId, Address, LeaseId, ObjectId, TaskId, owner_of, return_id, short, task_id, task_of
+from thornback.core.ids import (
+    ActorId,
+    Address,
+    LeaseId,
+    ObjectId,
+    TaskId,
+    owner_of,
+    pack_counter_32,
+    return_id,
+    short,
+    task_id,
+    task_of,
+)
 from thornback.core.messages import (
     DYNAMIC,
     STREAMING,
@@ -65,7 +77,8 @@ class Task(msgspec.Struct, gc=False, eq=False):
         count = self.template.num_returns
         if count == STREAMING:
             return []
-        return [return_id(self.task_id, index) for index in range(1 if count == DYNAMIC else count)]
+        identifier = self.task_id
+        return [identifier + pack_counter_32(index) for index in range(1 if count == DYNAMIC else count)]
 
 
 class Tasks:
@@ -139,7 +152,7 @@ class Tasks:
             reference = self.references.lookup(object_id)
             if reference.content is None:
                 task.unresolved += 1
-                self.objects.watch(reference, task, lambda: self._one_resolved(task))
+                self.objects.watch(reference, task, lambda _reference: self._one_resolved(task))
         self._one_resolved(task)
 
     def _one_resolved(self, task: Task) -> None:
