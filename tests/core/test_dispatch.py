@@ -120,7 +120,7 @@ def test_every_handler_of_a_component_is_for_a_message_that_exists() -> None:
     worker = WorkerCore(ids.worker_id(NODE, 1), ports, nowhere, nowhere, Config())
     node = NodeCore(NODE, "head", ports, nowhere, nowhere, nowhere, Config(), {"CPU": 10_000}, {})
     assert node.gcs is not None and worker.executor is not None
-    components = (worker, worker.owner, *worker.owner.parts, worker.executor)
+    components = (worker, worker.owner, *worker.owner.parts, worker.executor, *worker.executor.parts)
     components += (node.raylet, *node.raylet.parts, node.gcs, *node.gcs.parts)
     known = {method_name(message_type) for message_type in MESSAGES}
     stray = {

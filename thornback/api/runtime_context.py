@@ -165,7 +165,7 @@ class RuntimeContext:
         """
         running = self._in_actor()
         executor = self._runtime.core.executor
-        spec = None if executor is None else executor.spec
+        spec = None if executor is None else executor.actor.spec
         if spec is None:
             raise RuntimeError("this process is not an actor")
         return added_handle(self._runtime, running.actor_id, spec.handle)

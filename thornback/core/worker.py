@@ -40,7 +40,7 @@ class WorkerCore:
         self.executor = None if user_code is None else Executor(self.owner, ports, user_code, config)
         components: list[object] = [self, self.owner, *self.owner.parts]
         if self.executor is not None:
-            components.append(self.executor)
+            components += [self.executor, *self.executor.parts]
         self._handlers = handlers_of(*components)
 
     @property

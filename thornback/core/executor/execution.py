@@ -65,7 +65,6 @@ class Execution:
         "kind",
         "lane",
         "name",
-        "registering",
         "sequence",
         "source",
         "task_id",
@@ -100,7 +99,6 @@ class Execution:
         self.is_async = is_async
         self.covered: list[ObjectId] = []
         self.handed: list[ObjectId] = []
-        self.registering = 0
 
     # --- Running
 
@@ -178,7 +176,7 @@ class Execution:
         if isinstance(dependency.content, Value):
             return loads_value(dependency.content)
         host = self.executor.runtime
-        fetch = self.executor.fetch_argument(dependency)
+        fetch = self.executor.arguments.fetch(self, dependency)
         try:
             # Arguments mostly come soon. Others would take their room if they had this CPU meanwhile; but if the
             # argument must be made again first, somebody needs it.
@@ -204,7 +202,7 @@ class Execution:
     def _collect(self, result: Any, outcome: Outcome) -> None:
         count = self.template.num_returns
         if self.kind == CREATION:
-            self.executor.instance = result
+            self.executor.actor.instance = result
         elif count in (STREAMING, DYNAMIC):
             self._collect_items(iter(result), outcome)
         elif count == 1:
@@ -237,7 +235,7 @@ class Execution:
         async for value in items:
             self._emit(value, outcome.items)
             outcome.items += 1
-            waiter = self.executor.room_for(self, outcome.items)
+            waiter = self.executor.generators.room_for(self, outcome.items)
             if not waiter.done:
                 await runtime.wait_in_coroutine(waiter)
             if waiter.result is False:
@@ -249,10 +247,10 @@ class Execution:
         self._check_cancelled()
         content = self._store(value, index + 1)
         with self.executor.runtime.turn:
-            self.executor.item_made(self, index, content)
+            self.executor.generators.item_made(self, index, content)
 
     def _may_continue(self, made: int) -> bool:
-        waiter = self.executor.room_for(self, made)
+        waiter = self.executor.generators.room_for(self, made)
         blocking.wait_for(self.executor.runtime, waiter)
         return waiter.result is not False
 

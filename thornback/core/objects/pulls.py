@@ -94,6 +94,11 @@ class Pulls:
 
         self.store.clock.call_after(self.config.pull_stall, look)
 
+    def end_turn(self) -> None:
+        """Ask for more, as far as there is room."""
+        if self.queue:
+            self._continue()
+
     def _continue(self) -> None:
         while self.queue:
             pull = self.queue[0]

@@ -165,8 +165,7 @@ class Raylet:
     def end_turn(self) -> None:
         """Grant what can be granted, tell the GCS what has changed, ask it for news where that could help."""
         self.leases.end_turn()
-        if self.pulls.queue:
-            self.pulls._continue()
+        self.pulls.end_turn()
         if self.leases.changed:
             self.leases.changed = False
             self.view.apply(self._own_view())

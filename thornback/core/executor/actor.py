@@ -1,0 +1,200 @@
+"""The actor that a worker has become: its construction, its calls, and how it ends on its own wish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from thornback.core.context import TaskContext
+from thornback.core.errors import ActorExit
+from thornback.core.executor.execution import CALL, CREATION, Execution, Outcome
+from thornback.core.executor.lanes import Lane
+from thornback.core.ids import GCS, Address
+from thornback.core.messages import (
+    ActorCreated,
+    ActorExiting,
+    ActorSpec,
+    ActorTasksRefused,
+    ConfirmReplies,
+    CreateActor,
+    PushActorTasks,
+    RepliesConfirmed,
+    TaskCall,
+    TaskTemplate,
+)
+
+if TYPE_CHECKING:
+    from thornback.core.executor.executor import Executor
+
+DEFAULT_ASYNC_CONCURRENCY = 1000
+
+
+def _terminate() -> None:
+    raise ActorExit
+
+
+BUILT_IN: dict[str, Callable[[Any], Callable[..., Any]]] = {
+    "__ray_ready__": lambda _actor: lambda: True,
+    "__ray_terminate__": lambda _actor: _terminate,
+    "__ray_call__": lambda actor: lambda function, *args, **kwargs: function(actor, *args, **kwargs),
+}
+"""Methods that every actor has, under the names that Ray's users know."""
+
+
+class ActorHost:
+    """The one actor of a worker process, if it has become one.
+
+    Attributes:
+        spec: None: this worker runs tasks.
+        instance: the user's object, once its constructor has returned.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._transport = executor.transport
+        self.spec: ActorSpec | None = None
+        self.instance: Any = None
+        self.incarnation = 0
+        self._gpu_ids: tuple[int, ...] = ()
+        self._callers: dict[Address, None] = {}
+        self._unconfirmed: dict[Address, None] | None = None
+        """Callers that have not yet said that they have all replies of this actor, which wants to end."""
+
+    # --- Construction
+
+    def on_create_actor(self, sender: Address, message: CreateActor) -> None:
+        """The GCS makes this worker an actor."""
+        executor = self._executor
+        spec = self.spec = message.spec
+        self.incarnation = message.incarnation
+        self._gpu_ids = message.gpu_ids
+        default = spec.max_concurrency or (DEFAULT_ASYNC_CONCURRENCY if spec.is_async else 1)
+        limits = {"": default, **spec.concurrency_groups}
+        executor.lanes = {name: Lane(limit) for name, limit in limits.items()}
+        executor.user_code.open_lanes(limits, spec.is_async)
+        executor.functions.define(spec.definition)
+        template = TaskTemplate(
+            b"",
+            spec.definition.function_id,
+            f"{spec.definition.name}.__init__",
+            1,
+            0,
+            False,
+            spec.resources,
+            spec.strategy,
+            0,
+            -1,
+            spec.job_id,
+            spec.runtime_env,
+        )
+        call = TaskCall(spec.actor_id, b"", spec.arguments, spec.dependencies, message.incarnation, -1)
+        context = self._context(call, template)
+        executor.enqueue(Execution(executor, CREATION, sender, spec.actor_id, call, template, context, "", False))
+        executor.start_next("")
+
+    def _context(self, call: TaskCall, template: TaskTemplate) -> TaskContext:
+        assert self.spec is not None
+        lanes = self._executor.lanes
+        one_at_a_time = lanes[""].limit == 1 and not self.spec.is_async and len(lanes) == 1
+        return TaskContext(
+            call.task_id,
+            template.name,
+            call.attempt,
+            self.spec.job_id,
+            self._executor.owner.namespace,
+            self.spec.actor_id,
+            self.instance,
+            self.incarnation,
+            self.spec.resources,
+            self._gpu_ids,
+            self.spec.strategy,
+            self.spec.runtime_env,
+            holds_cpu=one_at_a_time and bool(self.spec.resources),
+        )
+
+    def created(self, execution: Execution, outcome: Outcome) -> None:
+        """The constructor has ended."""
+        assert self.spec is not None
+        references = self._executor.owner.references
+        for object_id in execution.covered:
+            references.register(references.lookup(object_id), _nothing)
+        self._transport.send(GCS, ActorCreated(self.spec.actor_id, self.incarnation, outcome.error))
+
+    # --- Calls
+
+    def on_push_actor_tasks(self, sender: Address, message: PushActorTasks) -> None:
+        """A caller sends method calls."""
+        executor, spec = self._executor, self.spec
+        if (
+            spec is None
+            or spec.actor_id != message.actor_id
+            or self.incarnation != message.incarnation
+            or executor.ending
+        ):
+            refused = tuple(call.task_id for call in message.tasks)
+            self._transport.send(sender, ActorTasksRefused(message.actor_id, message.incarnation, refused))
+            return
+        self._callers[sender] = None
+        executor.functions.add_templates(message.templates)
+        touched: dict[str, None] = {}
+        for call in message.tasks:
+            template = executor.functions.templates[call.template]
+            lane = template.lane if template.lane in executor.lanes else ""
+            context = self._context(call, template)
+            execution = Execution(executor, CALL, sender, spec.actor_id, call, template, context, lane, spec.is_async)
+            executor.enqueue(execution)
+            touched[lane] = None
+        for lane in touched:
+            executor.start_next(lane)
+
+    def method(self, name: str) -> Any:
+        """The bound method to call."""
+        return BUILT_IN[name](self.instance) if name in BUILT_IN else getattr(self.instance, name)
+
+    # --- The end
+
+    @property
+    def may_end(self) -> bool:
+        """Whether nobody can miss a reply when this process ends."""
+        return self._unconfirmed is None
+
+    def exit(self) -> None:
+        """The actor has ended itself: drop what is queued, and end once all callers have their replies."""
+        assert self.spec is not None
+        executor = self._executor
+        if executor.ending:
+            return
+        executor.ending = "exit_actor() was called"
+        for lane in executor.lanes.values():
+            lane.queue.clear()
+        executor.end_turn()
+        self._unconfirmed = dict(self._callers)
+        for caller in self._callers:
+            self._transport.send(caller, ConfirmReplies(self.spec.actor_id))
+        self._announce_exit()
+
+    def on_replies_confirmed(self, sender: Address, message: RepliesConfirmed) -> None:
+        """A caller has the replies of this actor, which wants to end."""
+        self._confirmed(sender)
+
+    def _confirmed(self, caller: Address) -> None:
+        if self._unconfirmed is not None and caller in self._unconfirmed:
+            del self._unconfirmed[caller]
+            self._announce_exit()
+
+    def _announce_exit(self) -> None:
+        """Tell the GCS, which tells all callers, once nobody can miss a reply because of that."""
+        if self._unconfirmed is not None and not self._unconfirmed and self.spec is not None:
+            self._unconfirmed = None
+            self._transport.send(GCS, ActorExiting(self.spec.actor_id, self.incarnation, self._executor.ending))
+            self._executor.exit_if_done()
+
+    def process_died(self, address: Address) -> None:
+        """A caller has ended."""
+        for caller in [caller for caller in self._callers if caller.startswith(address)]:
+            del self._callers[caller]
+            self._confirmed(caller)
+
+
+def _nothing() -> None:
+    pass
