@@ -26,7 +26,7 @@ from thornback.core.messages import (
     TaskTemplate,
     Value,
 )
-from thornback.core.owner.tasks import Task
+from thornback.core.owner.task import Task
 from thornback.core.ports import NoTrace, Ports
 from thornback.core.serialization import define_function, dumps, dumps_arguments
 from thornback.core.worker import WorkerCore

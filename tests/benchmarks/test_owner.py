@@ -8,7 +8,7 @@ import pytest
 from parts import LoneDriver, LoneWorker
 
 from thornback.core.messages import TaskReplies, decode, encode
-from thornback.core.owner.tasks import Task
+from thornback.core.owner.task import Task
 
 TASKS = 1000
 ROUNDS = 30

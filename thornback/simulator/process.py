@@ -9,7 +9,7 @@ from thornback.core.config import Config
 from thornback.core.ids import GCS, Address, WorkerId, short
 from thornback.core.messages import Message, NodeRegistered, TaskReplies
 from thornback.core.node import NodeCore
-from thornback.core.owner.tasks import DONE
+from thornback.core.owner.task import DONE
 from thornback.core.ports import Ports
 from thornback.core.worker import WorkerCore
 from thornback.simulator.clock import ProcessClock

@@ -27,7 +27,7 @@ from thornback.core.messages import (
     Value,
 )
 from thornback.core.owner.references import Reference
-from thornback.core.owner.tasks import DONE, PUSHED, QUEUED, Task
+from thornback.core.owner.task import DONE, PUSHED, QUEUED, Task
 from thornback.core.runtime import Waiter
 from thornback.core.serialization import loads_value
 

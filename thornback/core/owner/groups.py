@@ -63,7 +63,7 @@ class Groups:
         left = [watcher for watcher in watchers if not watcher(message)]
         if left:
             self._watchers[message.group_id] = left + self._watchers.get(message.group_id, [])
-        self.owner.leases.group_changed(message)
+        self.owner.leases.requests.group_changed(message)
         if message.state == REMOVED:
             self._ended[message.group_id] = None
             if len(self._ended) > KEPT:

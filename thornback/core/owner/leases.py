@@ -8,115 +8,30 @@ ones.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from thornback.core import errors
-from thornback.core.config import MILLISECOND, Config
-from thornback.core.ids import Address, LeaseId, NodeId, TaskId, WorkerId, node_of, short, task_id
+from thornback.core.config import Config
+from thornback.core.ids import Address, LeaseId, node_of, short
 from thornback.core.messages import (
-    CancelLease,
-    GroupUpdate,
     LeaseBlocked,
-    LeaseGranted,
-    LeaseInfeasible,
     LeaseLost,
-    LeaseSpilled,
     LeaseUnblocked,
     PushTasks,
     ReclaimLeases,
-    RequestLease,
     ReturnLease,
     StealTasks,
-    Stored,
     TaskCall,
     TaskReplies,
-    TasksReturned,
     TaskTemplate,
 )
-from thornback.core.owner.groups import CREATED, REMOVED
-from thornback.core.owner.tasks import PUSHED, QUEUED, Task
-from thornback.core.resources import describe, fits
+from thornback.core.owner.balance import Balance
+from thornback.core.owner.lease_requests import LeaseRequests
+from thornback.core.owner.scheduling_classes import Lease, SchedulingClass, SchedulingClasses
+from thornback.core.owner.task import PUSHED, QUEUED, Task
 
 if TYPE_CHECKING:
     from thornback.core.owner.owner import Owner
-
-STALL = 10 * MILLISECOND
-"""A worker that has not answered for this long runs a long task: what is queued behind it goes elsewhere."""
-
-
-class Lease:
-    """A worker that this process may send tasks to."""
-
-    __slots__ = (
-        "blocked",
-        "closing",
-        "functions",
-        "gpu_ids",
-        "group",
-        "in_flight",
-        "lease_id",
-        "next_sequence",
-        "progress",
-        "stealing",
-        "templates",
-        "wanted",
-        "worker_id",
-    )
-
-    def __init__(self, lease_id: LeaseId, worker_id: WorkerId, group: SchedulingClass, now: int) -> None:
-        self.lease_id = lease_id
-        self.worker_id = worker_id
-        self.group = group
-        self.gpu_ids: tuple[int, ...] = ()
-        self.in_flight: dict[TaskId, Task] = {}
-        self.next_sequence = 0
-        self.blocked = False
-        self.closing = False
-        """The raylet wants it back: nothing more is sent to it."""
-        self.wanted = False
-        """The raylet wants it back as soon as there is no work for it."""
-        self.stealing = False
-        self.progress = now
-        """Time of the last reply, or of the first push after being idle."""
-        self.templates: set[bytes] = set()
-        self.functions: set[bytes] = set()
-
-
-class SchedulingClass:
-    """Tasks that can use the same workers."""
-
-    __slots__ = (
-        "deep",
-        "idle",
-        "infeasible",
-        "key",
-        "leases",
-        "node",
-        "open",
-        "queue",
-        "requests",
-        "stall_timer",
-        "stopping",
-        "template",
-    )
-
-    def __init__(self, key: tuple[object, ...], template: TaskTemplate, node: NodeId) -> None:
-        self.key = key
-        self.template = template
-        self.node = node
-        self.queue: deque[Task] = deque()
-        self.leases: dict[LeaseId, Lease] = {}
-        self.idle: dict[LeaseId, Lease] = {}
-        """Leases without work."""
-        self.deep: dict[LeaseId, Lease] = {}
-        """Leases that had several tasks when they were last looked at."""
-        self.open: dict[LeaseId, Lease] = {}
-        """Leases with work that may have room for more."""
-        self.requests: dict[LeaseId, NodeId] = {}
-        self.infeasible = ""
-        self.stall_timer = False
-        self.stopping = False
 
 
 class Leases:
@@ -128,12 +43,13 @@ class Leases:
         self.clock = owner.ports.clock
         self.transport = owner.ports.transport
         self.node_id = node_of(owner.worker_id)
-        self.classes: dict[tuple[object, ...], SchedulingClass] = {}
+        self.classes = SchedulingClasses(owner)
+        self.requests = LeaseRequests(owner, config)
+        self.balance = Balance(owner, self)
+        self.parts = (self, self.requests, self.balance)
         self.by_id: dict[LeaseId, Lease] = {}
-        self.request_class: dict[LeaseId, SchedulingClass] = {}
         self.run_times: dict[bytes, int] = {}
         """Recent run time by template, nanoseconds."""
-        self._class_of_template: dict[bytes, tuple[object, ...]] = {}
         self.urgent = False
         """Whether an idle worker could start something that waits here, or a first worker has to be asked for."""
         self._dirty: dict[SchedulingClass, None] = {}
@@ -142,44 +58,16 @@ class Leases:
 
     def enqueue(self, task: Task) -> None:
         """The task may run; it is sent at the end of the turn."""
-        group = self._class_for(task)
+        group = self.classes.of(task)
         group.queue.append(task)
         self._dirty[group] = None
         if group.idle or not (group.leases or group.requests):
             self.urgent = True
 
-    def _class_for(self, task: Task) -> SchedulingClass:
-        template = task.template
-        shape = self._class_of_template.get(template.key)
-        if shape is None:
-            resources = tuple(sorted(template.resources.items()))
-            shape = (resources, template.strategy, template.runtime_env, template.fail_infeasible)
-            self._class_of_template[template.key] = shape
-        node = self._preferred_node(task) if task.dependencies and not template.strategy.group else b""
-        key = (shape, node)
-        group = self.classes.get(key)
-        if group is None:
-            group = self.classes[key] = SchedulingClass(key, template, node or self.node_id)
-        return group
-
-    def _preferred_node(self, task: Task) -> NodeId:
-        sizes: dict[NodeId, int] = {}
-        for object_id in task.dependencies:
-            content = self.owner.references.lookup(object_id).content
-            if isinstance(content, Stored):
-                for node in content.nodes:
-                    sizes[node] = sizes.get(node, 0) + content.size
-        if not sizes:
-            return b""
-        best = max(sizes.values())
-        if sizes.get(self.node_id, 0) == best:
-            return b""
-        return min(node for node, size in sizes.items() if size == best)
-
     def withdraw(self, task: Task) -> None:
         """The task was cancelled before it was sent."""
         if task.state == QUEUED and not task.actor_id:
-            group = self._class_for(task)
+            group = self.classes.of(task)
             if task in group.queue:
                 group.queue.remove(task)
                 self._dirty[group] = None
@@ -198,20 +86,18 @@ class Leases:
         if group.queue and group.leases:
             self._fill(group)
         if group.queue:
-            self._request_more(group)
+            self.requests.ask_for_more(group)
         elif group.requests:
-            self._cancel_requests(group)
+            self.requests.cancel_all(group)
         if group.idle:
             if not group.queue:
-                self._steal(group)
+                self.balance.share(group)
                 for lease in [lease for lease in group.idle.values() if lease.wanted]:
                     self._return(lease)
             self._schedule_return(group)
         if not group.stall_timer and group.deep:
-            group.stall_timer = True
-            self.clock.call_after(STALL, lambda: self._check_stalls(group))
-        if not (group.queue or group.leases or group.requests):
-            self.classes.pop(group.key, None)
+            self.balance.watch(group)
+        self.classes.drop_if_unused(group)
 
     def _depth(self, template: TaskTemplate) -> int:
         run_time = self.run_times.get(template.key)
@@ -273,9 +159,10 @@ class Leases:
         if len(lease.in_flight) > 1:
             group.deep[lease.lease_id] = lease
         elif not lease.in_flight:
-            self._set_idle(lease)
+            self.set_idle(lease)
 
-    def _set_idle(self, lease: Lease) -> None:
+    def set_idle(self, lease: Lease) -> None:
+        """The worker has nothing to do."""
         lease.group.open.pop(lease.lease_id, None)
         if lease.closing:
             self._return(lease)
@@ -288,127 +175,18 @@ class Leases:
         push = PushTasks(lease.lease_id, definitions, tuple(templates), tuple(batch), lease.gpu_ids)
         self.transport.send(lease.worker_id, push)
 
-    def _request_more(self, group: SchedulingClass) -> None:
-        if group.template.strategy.group and not self._group_usable(group):
-            return
-        queue = group.queue
-        wanted = len(queue)
-        run_time = self.run_times.get(queue[0].template.key)
-        if run_time is not None and run_time < self.config.pipeline_target:
-            wanted = min(wanted, -(-wanted * max(run_time, 1) // self.config.pipeline_target))
-        wanted = min(wanted, max(self.config.lease_requests_floor, len(group.leases)))
-        for _ in range(wanted - len(group.requests)):
-            self._request(group)
-
-    def _request(self, group: SchedulingClass) -> None:
-        owner = self.owner
-        owner.counter += 1
-        lease_id = task_id(owner.worker_id, owner.counter)
-        group.requests[lease_id] = group.node
-        self.request_class[lease_id] = group
-        node = group.node
-        strategy = group.template.strategy
-        if strategy.group:
-            places = owner.groups.nodes_of(owner.groups.known[strategy.group], strategy.bundle)
-            node = places[owner.counter % len(places)]
-        self._ask(group, lease_id, node, 0)
-
-    def _ask(self, group: SchedulingClass, lease_id: LeaseId, node: NodeId, hops: int) -> None:
-        template = group.template
-        if self.owner.references.is_dead(node):
-            node = self.node_id
-        group.requests[lease_id] = node
-        request = RequestLease(
-            lease_id,
-            self.owner.worker_id,
-            template.resources,
-            template.strategy,
-            template.job_id,
-            template.runtime_env,
-            template.name,
-            hops,
-            backlog=len(group.queue),
-            namespace=self.owner.namespace,
-            retriable=template.max_retries != 0,
-        )
-        self.transport.send(node, request)
-
-    # --- Placement groups
-
-    def _group_usable(self, group: SchedulingClass) -> bool:
-        """Whether the class's placement group has a place now; tasks that never can run in it are failed."""
-        template = group.template
-        strategy = template.strategy
-        update = self.owner.groups.lookup(strategy.group)
-        if update is None:
-            return False
-        error: BaseException | None = None
-        if update.state == REMOVED:
-            text = f"{template.name} was to run in placement group {short(strategy.group)}, which has ended"
-            error = errors.TaskPlacementGroupRemoved(f"{text}: {update.reason}")
-        else:
-            error = _misfit(template, update)
-        if error is not None:
-            queue, group.queue = group.queue, deque()
-            for task in queue:
-                self.owner.tasks.fail(task, error)
-            return False
-        return update.state == CREATED and bool(self.owner.groups.nodes_of(update, strategy.bundle))
-
-    def group_changed(self, update: GroupUpdate) -> None:
-        """A placement group has its place, or another one, or has ended: its tasks are sent there, or fail."""
-        for group in self.classes.values():
-            if group.template.strategy.group != update.group_id:
-                continue
-            self._dirty[group] = None
-            for lease_id, node in list(group.requests.items()):
-                if node not in update.nodes:
-                    del group.requests[lease_id]
-                    del self.request_class[lease_id]
-                    self.transport.send(node, CancelLease(lease_id))
-
-    def _cancel_requests(self, group: SchedulingClass) -> None:
-        for lease_id, node in group.requests.items():
-            del self.request_class[lease_id]
-            self.transport.send(node, CancelLease(lease_id))
-        group.requests.clear()
-
-    # --- Answers of raylets
-
-    def on_lease_granted(self, sender: Address, message: LeaseGranted) -> None:
-        """We may use a worker."""
-        group = self.request_class.pop(message.lease_id, None)
-        if group is None:
-            self.transport.send(sender, ReturnLease(message.lease_id))
-            return
-        del group.requests[message.lease_id]
-        group.infeasible = ""
-        lease = Lease(message.lease_id, message.worker_id, group, self.clock.now())
-        lease.gpu_ids = message.gpu_ids
-        self.by_id[lease.lease_id] = lease
-        group.leases[lease.lease_id] = lease
-        group.idle[lease.lease_id] = lease
+    def touch(self, group: SchedulingClass) -> None:
+        """Something about the class has changed: it is looked at when the turn ends."""
         self._dirty[group] = None
 
-    def on_lease_spilled(self, sender: Address, message: LeaseSpilled) -> None:
-        """Another node is the better one to ask."""
-        group = self.request_class.get(message.lease_id)
-        if group is not None:
-            self._ask(group, message.lease_id, message.node_id, message.hops)
+    def add(self, lease: Lease) -> None:
+        """A worker was granted."""
+        self.by_id[lease.lease_id] = lease
+        lease.group.leases[lease.lease_id] = lease
+        lease.group.idle[lease.lease_id] = lease
+        self._dirty[lease.group] = None
 
-    def on_lease_infeasible(self, sender: Address, message: LeaseInfeasible) -> None:
-        """No node could ever run these tasks."""
-        group = self.request_class.get(message.lease_id)
-        if group is None:
-            return
-        if group.template.fail_infeasible:
-            for task in list(group.queue):
-                self.owner.tasks.fail(task, errors.TaskUnschedulableError(message.reason))
-            group.queue.clear()
-            self._dirty[group] = None
-        elif group.infeasible != message.reason:
-            group.infeasible = message.reason
-            self.owner.warn(message.reason)
+    # --- Answers of raylets
 
     def on_reclaim_leases(self, sender: Address, message: ReclaimLeases) -> None:
         """Others wait for these workers: they go back when idle, or as soon as what runs on them now has ended."""
@@ -467,11 +245,7 @@ class Leases:
         """A node has died: its workers are gone, and requests that wait there are made anew."""
         for lease in [lease for lease in self.by_id.values() if node_of(lease.worker_id) == address]:
             self._lost(lease, errors.NodeDiedError, reason, None)
-        for group in self.classes.values():
-            for lease_id in [lease_id for lease_id, node in group.requests.items() if node == address]:
-                del group.requests[lease_id]
-                del self.request_class[lease_id]
-                self._dirty[group] = None
+        self.requests.node_died(address)
 
     # --- Answers of workers
 
@@ -499,23 +273,10 @@ class Leases:
                 tasks.returned(task)
         elif not lease.blocked:
             if not lease.in_flight:
-                self._set_idle(lease)
+                self.set_idle(lease)
             elif not lease.closing:
                 group.open[lease.lease_id] = lease
         self._dirty[group] = None
-
-    def on_tasks_returned(self, sender: Address, message: TasksReturned) -> None:
-        """A worker gives tasks back that it has not started."""
-        lease = self.by_id.get(message.lease_id)
-        if lease is None:
-            return
-        lease.stealing = False
-        returned = [lease.in_flight.pop(task_id) for task_id in message.task_ids if task_id in lease.in_flight]
-        for task in returned:
-            self.owner.tasks.returned(task)
-        if not lease.in_flight and not lease.blocked:
-            self._set_idle(lease)
-        self._dirty[lease.group] = None
 
     def on_lease_blocked(self, sender: Address, message: LeaseBlocked) -> None:
         """The worker waits for something; no more work for it now."""
@@ -534,44 +295,14 @@ class Leases:
             if lease.in_flight:
                 lease.group.open[lease.lease_id] = lease
             else:
-                self._set_idle(lease)
+                self.set_idle(lease)
             self._dirty[lease.group] = None
-
-    # --- Balance
-
-    def _steal(self, group: SchedulingClass) -> None:
-        for lease_id in [key for key, lease in group.deep.items() if len(lease.in_flight) <= 1]:
-            del group.deep[lease_id]
-        loaded = [lease for lease in group.deep.values() if not lease.stealing]
-        if not loaded:
-            return
-        loaded.sort(key=lambda lease: -len(lease.in_flight))
-        for lease in loaded[: len(group.idle)]:
-            left = len(lease.in_flight)
-            run_time = self.run_times.get(next(iter(lease.in_flight.values())).template.key, 0)
-            if left * run_time >= MILLISECOND:
-                lease.stealing = True
-                self.transport.send(lease.worker_id, StealTasks(lease.lease_id, left // 2))
-
-    def _check_stalls(self, group: SchedulingClass) -> None:
-        now = self.clock.now()
-        working = False
-        for lease in group.deep.values():
-            if lease.blocked:
-                continue
-            working = working or len(lease.in_flight) > 1
-            if len(lease.in_flight) > 1 and not lease.stealing and now - lease.progress >= STALL:
-                lease.stealing = True
-                self.transport.send(lease.worker_id, StealTasks(lease.lease_id, len(lease.in_flight) - 1))
-        group.stall_timer = working
-        if working:
-            self.clock.call_after(STALL, lambda: self._check_stalls(group))
 
     # --- Giving back
 
     def return_idle_here(self) -> None:
         """Give back the workers of this node that have nothing to do: this process is about to need a CPU itself."""
-        for group in list(self.classes.values()):
+        for group in list(self.classes.table.values()):
             for lease in [lease for lease in group.idle.values() if node_of(lease.worker_id) == self.node_id]:
                 self._return(lease)
 
@@ -592,14 +323,3 @@ class Leases:
     def _return(self, lease: Lease) -> None:
         self._remove(lease)
         self.transport.send(node_of(lease.worker_id), ReturnLease(lease.lease_id))
-
-
-def _misfit(template: TaskTemplate, update: GroupUpdate) -> BaseException | None:
-    """The error for a task that no bundle that it may use could ever hold."""
-    bundle = template.strategy.bundle
-    usable = [each for index, each in enumerate(update.bundles) if bundle in (-1, index)]
-    if any(fits(template.resources, each) for each in usable):
-        return None
-    held = ", ".join(dict.fromkeys(map(describe, usable))) or f"none of index {bundle}"
-    text = f"{template.name} needs {describe(template.resources)}, more than its placement group's bundle has: {held}"
-    return errors.TaskUnschedulableError(text)

@@ -77,7 +77,7 @@ class Owner:
         """References that were made from bytes, with what keeps them alive; as ``dropped``, and settled before."""
         self.references = ReferenceTable(worker_id, ports.transport, self._released, self._forgotten)
         self.objects = Objects(
-            self.references, ports, memory, lambda reference: self.tasks.recover(reference), config.pin_hold
+            self.references, ports, memory, lambda reference: self.tasks.lineage.recover(reference), config.pin_hold
         )
         self.streams = Streams(self)
         self.actors = Actors(self)
@@ -91,7 +91,7 @@ class Owner:
             self.streams,
             self.actors,
             self.groups,
-            self.leases,
+            *self.leases.parts,
             self.tasks,
         )
         self.captured: dict[bytes, TaskTemplate] = {}
@@ -139,7 +139,7 @@ class Owner:
         if self.objects.blocks:
             self.objects.reference_forgotten(reference.object_id)
         if reference.owned:
-            self.tasks.return_forgotten(reference)
+            self.tasks.lineage.return_forgotten(reference)
         if self.actors.clients and reference.object_id[:TASK_ID_SIZE] in self.actors.clients:
             self.actors.handle_forgotten(reference.object_id[:TASK_ID_SIZE])
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from thornback.core.ids import Address, ObjectId, TaskId, return_id
 from thornback.core.messages import DYNAMIC, Stored, StreamConsumed, StreamItem, Value
-from thornback.core.owner.tasks import PUSHED, Task
+from thornback.core.owner.task import PUSHED, Task
 from thornback.core.runtime import Waiter
 from thornback.core.serialization import dumps
 

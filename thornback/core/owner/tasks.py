@@ -1,29 +1,13 @@
-"""The tasks that this process has submitted: their arguments, ends, retries and lineage."""
+"""The tasks that this process has submitted: their arguments, ends and retries."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from thornback.core import errors
 from thornback.core.config import Config
-from thornback.core.ids import (
-    ActorId,
-    Address,
-    LeaseId,
-    ObjectId,
-    TaskId,
-    owner_of,
-    pack_counter_32,
-    return_id,
-    short,
-    task_id,
-    task_of,
-)
+from thornback.core.ids import ActorId, Address, ObjectId, TaskId, owner_of, return_id, short, task_id, task_of
 from thornback.core.messages import (
-    DYNAMIC,
-    STREAMING,
     CancelRequest,
     CancelTask,
     Content,
@@ -35,54 +19,16 @@ from thornback.core.messages import (
     TaskTemplate,
     Value,
 )
-from thornback.core.owner.references import Reference
+from thornback.core.owner.lineage import Lineage
+from thornback.core.owner.task import BACKOFF, DONE, PUSHED, QUEUED, WAITING, Task
 from thornback.core.serialization import error_value
 
 if TYPE_CHECKING:
     from thornback.core.owner.owner import Owner
 
-WAITING = "WAITING_FOR_ARGUMENTS"
-QUEUED = "WAITING_FOR_WORKER"
-PUSHED = "SUBMITTED_TO_WORKER"
-BACKOFF = "WAITING_FOR_RETRY"
-DONE = "FINISHED"
-
-
-class Task(msgspec.Struct, gc=False, eq=False):
-    """One task or actor call of this process, until its end and, while it can be run again to rebuild, afterwards.
-
-    Not tracked by the garbage collector, as :class:`thornback.core.owner.references.Reference`.
-    """
-
-    task_id: TaskId
-    template: TaskTemplate
-    arguments: Value
-    dependencies: tuple[ObjectId, ...]
-    parent: TaskId
-    actor_id: ActorId
-    retries_left: int
-    attempt: int = 0
-    state: str = WAITING
-    unresolved: int = 0
-    live_returns: int = 0
-    lease_id: LeaseId = b""
-    worker: Address = b""
-    sequence: int = -1
-    cancelled: bool = False
-    place: int = 0
-    """Actor calls: position among all calls to the actor, for resubmission in order."""
-
-    def returns(self) -> list[ObjectId]:
-        """Ids of the returns that have ids from the start."""
-        count = self.template.num_returns
-        if count == STREAMING:
-            return []
-        identifier = self.task_id
-        return [identifier + pack_counter_32(index) for index in range(1 if count == DYNAMIC else count)]
-
 
 class Tasks:
-    """Submission, completion, retries and rebuilding.
+    """Submission, completion and retries.
 
     Every change of a task's state goes through this class; :mod:`.leases` and :mod:`.actors` carry tasks to workers.
     """
@@ -96,8 +42,7 @@ class Tasks:
         self.table: dict[TaskId, Task] = {}
         self.definitions: dict[bytes, FunctionDefinition] = {}
         self.unfinished = 0
-        self._lineage: dict[TaskId, int] = {}
-        self._lineage_bytes = 0
+        self.lineage = Lineage(owner, self, config)
         self._jitter = owner.ports.random.stream("retry-jitter")
 
     # --- Submission
@@ -140,12 +85,13 @@ class Tasks:
                 self.references.hold(object_id)
             for object_id in dependencies:
                 self.references.hold(object_id)
-            self._resolve(task)
+            self.resolve(task)
         else:
             self._resolved(task)
         return task
 
-    def _resolve(self, task: Task) -> None:
+    def resolve(self, task: Task) -> None:
+        """Wait until all arguments are known; then the task may run."""
         task.state = WAITING
         task.unresolved = 1
         for object_id in dict.fromkeys(task.dependencies):
@@ -164,7 +110,7 @@ class Tasks:
         for object_id in task.dependencies:
             content = self.references.lookup(object_id).content
             if content is None:
-                self._resolve(task)
+                self.resolve(task)
                 return
             if isinstance(content, Value) and content.is_error:
                 self._finish(task, content)
@@ -195,7 +141,7 @@ class Tasks:
         for object_id in task.dependencies:
             content = self.references.lookup(object_id).content
             if content is None:
-                self._resolve(task)
+                self.resolve(task)
                 return False
             if isinstance(content, Value) and content.is_error:
                 self._finish(task, content)
@@ -297,41 +243,17 @@ class Tasks:
     def _settle_arguments(self, task: Task, keep: bool) -> None:
         keep = keep and task.retries_left != 0 and task.live_returns > 0
         if keep:
-            for object_id in task.dependencies:
-                self.references.add_lineage(object_id)
-            self._lineage[task.task_id] = len(task.arguments.data) + 200
-            self._lineage_bytes += self._lineage[task.task_id]
+            self.lineage.keep(task)
         for object_id in task.dependencies:
             self.references.release(object_id)
         if keep:
-            while self._lineage_bytes > self.config.lineage_limit:
-                self.forget(self.table[next(iter(self._lineage))])
+            self.lineage.trim()
         else:
             for object_id in task.arguments.contained:
                 self.references.release(object_id)
             self.table.pop(task.task_id, None)
             if task.actor_id:
                 self.owner.actors.ended(task)
-
-    def forget(self, task: Task) -> None:
-        """A finished task need not be run again."""
-        size = self._lineage.pop(task.task_id, None)
-        if size is None:
-            return
-        self._lineage_bytes -= size
-        self.table.pop(task.task_id, None)
-        for object_id in task.dependencies:
-            self.references.drop_lineage(object_id)
-        for object_id in task.arguments.contained:
-            self.references.release(object_id)
-
-    def return_forgotten(self, reference: Reference) -> None:
-        """The record of an owned object is gone; its task's lineage goes with the last of them."""
-        task = self.table.get(task_of(reference.object_id))
-        if task is not None:
-            task.live_returns -= 1
-            if task.live_returns <= 0 and task.state == DONE:
-                self.forget(task)
 
     # --- Trouble
 
@@ -383,45 +305,6 @@ class Tasks:
     def _retry_now(self, task: Task) -> None:
         if task.state == BACKOFF:
             self._requeue(task)
-
-    def recover(self, reference: Reference) -> bool:
-        """Run the task of a lost object again; False if that cannot be done. ``reference.content`` is None."""
-        task = self.table.get(task_of(reference.object_id))
-        if task is None:
-            return False
-        if task.state != DONE:
-            return True
-        if not task.retries_left:
-            return False
-        size = self._lineage.pop(task.task_id)
-        self._lineage_bytes -= size
-        if task.retries_left > 0:
-            task.retries_left -= 1
-        task.attempt += 1
-        task.state = WAITING
-        self.unfinished += 1
-        if self.trace.enabled:
-            self.trace.event("task.rebuilding", task.task_id, task.attempt)
-        for object_id in task.dependencies:
-            dependency = self.references.hold(object_id)
-            self.references.drop_lineage(object_id)
-            if dependency.owned and dependency.released:
-                dependency.released = False
-                if not self.recover(dependency):
-                    self.objects.set_content(dependency, self._not_rebuildable(dependency))
-        if task.actor_id:
-            self.owner.actors.admit(task)
-        if task.template.num_returns < 0:
-            self.owner.streams.reopen(task)
-        self._resolve(task)
-        return True
-
-    def _not_rebuildable(self, reference: Reference) -> Value:
-        text = (
-            f"object {short(reference.object_id)}, needed to rebuild another, was freed and cannot be made again: it "
-            "was put, its retries are used up, or its lineage was evicted"
-        )
-        return error_value(errors.ObjectReconstructionFailedError(text, reference.object_id.hex()))
 
     # --- Cancellation
 

@@ -1,0 +1,47 @@
+"""One task of this process, as its owner knows it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from thornback.core.ids import ActorId, Address, LeaseId, ObjectId, TaskId, pack_counter_32
+from thornback.core.messages import DYNAMIC, STREAMING, TaskTemplate, Value
+
+WAITING = "WAITING_FOR_ARGUMENTS"
+QUEUED = "WAITING_FOR_WORKER"
+PUSHED = "SUBMITTED_TO_WORKER"
+BACKOFF = "WAITING_FOR_RETRY"
+DONE = "FINISHED"
+
+
+class Task(msgspec.Struct, gc=False, eq=False):
+    """One task or actor call of this process, until its end and, while it can be run again to rebuild, afterwards.
+
+    Not tracked by the garbage collector, as :class:`thornback.core.owner.references.Reference`.
+    """
+
+    task_id: TaskId
+    template: TaskTemplate
+    arguments: Value
+    dependencies: tuple[ObjectId, ...]
+    parent: TaskId
+    actor_id: ActorId
+    retries_left: int
+    attempt: int = 0
+    state: str = WAITING
+    unresolved: int = 0
+    live_returns: int = 0
+    lease_id: LeaseId = b""
+    worker: Address = b""
+    sequence: int = -1
+    cancelled: bool = False
+    place: int = 0
+    """Actor calls: position among all calls to the actor, for resubmission in order."""
+
+    def returns(self) -> list[ObjectId]:
+        """Ids of the returns that have ids from the start."""
+        count = self.template.num_returns
+        if count == STREAMING:
+            return []
+        identifier = self.task_id
+        return [identifier + pack_counter_32(index) for index in range(1 if count == DYNAMIC else count)]
