@@ -25,6 +25,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Size of one message of an object's bytes between nodes."""
     transfer_in_flight: int = 64 * MIB
     """Bytes that one node asks for at a time, over all objects that it pulls."""
+    link_bandwidth: int = 1_250_000_000
+    """Bytes per second at which arguments are expected to move between nodes, when it is weighed whether they should.
+    """
     lease_idle_hold: int = 500 * MILLISECOND
     """How long an owner keeps a leased worker without work, when nobody else asks for it."""
     lease_requests_floor: int = 16
@@ -56,7 +59,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     spill_ahead: int = 32 * MIB
     """Most bytes that are read back before anyone asks, after an object that lay before them in the same file."""
     spill_retry: int = 1 * SECOND
-    """Pause after a spill file could not be written."""
+    """Pause after a spill file could not be written; it doubles, with jitter, up to :attr:`spill_retry_limit`."""
+    spill_retry_limit: int = 30 * SECOND
     pin_hold: int = 1 * SECOND
     """How long a process keeps an object mapped that it reads no more but still refers to."""
     prefetch_limit: int = 64 * MIB
@@ -89,6 +93,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     retry_backoff: int = 20 * MILLISECOND
     """Delay before the first retry; it doubles, with jitter, up to :attr:`retry_backoff_limit`."""
     retry_backoff_limit: int = 5 * SECOND
+    """Longest delay before a retry of a task, or before another start of an actor that ends soon after each, or of a
+    worker that does not come up."""
+    oom_retries: int = -1
+    """Retries of a task whose worker was ended to save the node's memory, besides ``max_retries``; -1: no limit. A task
+    with ``max_retries=0`` has none."""
     lineage_limit: int = 1024 * MIB
     """Bytes of task arguments that an owner keeps to rebuild lost objects."""
     resend_after: int = 200 * MILLISECOND
@@ -103,7 +112,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     reserve_timeout: int = 5 * SECOND
     """How long the GCS waits for nodes to set bundles of a placement group aside before it starts anew."""
     group_retry: int = 1 * SECOND
-    """Time after which a placement group that found no room is tried again, when nothing else has happened."""
+    """Time after which a placement group that found no room is tried again, when nothing else has happened; it doubles,
+    with jitter, up to :attr:`group_retry_limit`."""
+    group_retry_limit: int = 10 * SECOND
     removed_groups: int = 1000
     """Removed placement groups that the GCS and the raylets remember."""
     generator_backpressure: int = -1

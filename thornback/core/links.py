@@ -15,7 +15,9 @@ from typing import Any
 
 import msgspec
 
+from thornback.core.backoff import Backoff
 from thornback.core.config import Config
+from thornback.core.ports import RandomStream
 
 WINDOW = 1024
 """Most frames that are under way without acknowledgement; a receiver keeps no more than that out of order."""
@@ -40,6 +42,9 @@ class Frame(msgspec.Struct, frozen=True, array_like=True):
 class ReliableLink:
     """One end of a link.
 
+    Args:
+        random: draws the jitter of repeated transmissions; None: there is none.
+
     Attributes:
         deadline: when :meth:`on_deadline` must be called (nanoseconds); None: no need.
         broken: the limit was exceeded; nothing will be delivered any more.
@@ -51,7 +56,9 @@ class ReliableLink:
         "_config",
         "_early",
         "_next",
+        "_random",
         "_received",
+        "_repeats",
         "_resend_due",
         "_unacknowledged",
         "_unanswered",
@@ -59,8 +66,12 @@ class ReliableLink:
         "broken",
     )
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, random: RandomStream | None = None) -> None:
         self._config = config
+        self._random = random
+        self._backoff = Backoff(config.resend_after, config.resend_limit)
+        self._repeats = 0
+        """Transmissions of the same frames, since the last acknowledgement, that were in vain."""
         self._next = 1
         self._received = 0
         self._early: dict[int, Any] = {}
@@ -69,7 +80,6 @@ class ReliableLink:
         self._unanswered = 0
         self._ack_due: int | None = None
         self._resend_due: int | None = None
-        self._backoff = config.resend_after
         self.broken = False
 
     @property
@@ -124,8 +134,8 @@ class ReliableLink:
                 if index >= RESEND_BURST:
                     break
                 frames.append(Frame(number, self._received, payload))
-            self._backoff = min(2 * self._backoff, self._config.resend_limit)
-            self._resend_due = now + self._backoff
+            self._repeats += 1
+            self._resend_due = now + self._patience()
             self._acknowledging()
         if self._ack_due is not None and now >= self._ack_due:
             self._acknowledging()
@@ -137,9 +147,15 @@ class ReliableLink:
         self._next += 1
         self._unacknowledged.append((number, payload))
         if self._resend_due is None:
-            self._resend_due = now + self._backoff
+            self._resend_due = now + self._patience()
         self._acknowledging()
         return Frame(number, self._received, payload)
+
+    def _patience(self) -> int:
+        """How long to wait for an acknowledgement now."""
+        if self._random is None or not self._repeats:
+            return self._backoff.bound(self._repeats + 1)
+        return self._backoff.delay(self._repeats + 1, self._random)
 
     def _acknowledging(self) -> None:
         """A frame leaves, and every frame acknowledges."""
@@ -152,8 +168,8 @@ class ReliableLink:
             return []
         while pending and pending[0][0] <= number:
             pending.popleft()
-        self._backoff = self._config.resend_after
-        self._resend_due = now + self._backoff if pending else None
+        self._repeats = 0
+        self._resend_due = now + self._patience() if pending else None
         frames = []
         while self._waiting and len(pending) < WINDOW:
             frames.append(self._first_transmission(self._waiting.popleft(), now))

@@ -78,7 +78,7 @@ class Endpoint:
         self._network = network
         self._link = link
         self._process: Process = link.source
-        self._protocol = ReliableLink(link.source.world.config)
+        self._protocol = ReliableLink(link.source.world.config, network.resends)
         self._timer: Call | None = None
         self._armed = 0
         self._closed = False

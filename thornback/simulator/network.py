@@ -140,6 +140,8 @@ class Network:
         self.conditions = Conditions(self._released)
         self.directory: dict[Address, Process] = {}
         self._jitter = seeds.stream(seed, "network", "jitter").random
+        self.resends = seeds.stream(seed, "network", "resends")
+        """Jitter of repeated transmissions on links that lose messages."""
         self.chance = seeds.stream(seed, "network", "faults").random
         self._holding: list[Link] = []
         self._push = engine._queue

@@ -26,6 +26,7 @@ from thornback.core.messages import (
 )
 from thornback.core.objects.pulls import Pulls
 from thornback.core.ports import NoTrace, Ports
+from thornback.simulator.seeds import Streams
 
 CAPACITY = 64 * 40
 CONFIG = Config(spill_file_size=64 * 8, allocation_wait=1 * SECOND, spill_ahead=64 * 4)
@@ -38,7 +39,7 @@ class StoreModel(RuleBasedStateMachine):
         super().__init__()
         self.node = ToyNode(CAPACITY, CONFIG)
         self.store = self.node.store
-        ports = Ports(self.node.clock, None, self.node.transport, NoTrace())  # type: ignore[arg-type]
+        ports = Ports(self.node.clock, Streams(1, b"model"), self.node.transport, NoTrace())  # type: ignore[arg-type]
         self.pulls = Pulls(NODE, ports, self.store, CONFIG)
         self.counter = 0
         self.alive = [process(number) for number in range(1, 5)]

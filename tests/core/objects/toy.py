@@ -11,6 +11,7 @@ from thornback.core.ids import WorkerId, worker_id
 from thornback.core.objects.store import NodeStore
 from thornback.core.ports import NoTrace, Ports
 from thornback.simulator.memory import NodeMemory
+from thornback.simulator.seeds import Streams
 from thornback.simulator.spill_disk import SimulatedDisk, SpillFiles
 
 NODE = b"\0\0\0\0\0\0\0\1"
@@ -72,7 +73,7 @@ class ToyNode:
         self.transport = ToyTransport()
         self.memory = NodeMemory(capacity)
         self.files = SpillFiles()
-        ports = Ports(self.clock, None, self.transport, NoTrace())  # type: ignore[arg-type]
+        ports = Ports(self.clock, Streams(1, b"toy"), self.transport, NoTrace())  # type: ignore[arg-type]
         port = SimulatedDisk(self.clock, self.memory, self.files) if disk else None
         self.store = NodeStore(NODE, ports, self.memory, config or Config(), port)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from thornback.core import errors
+from thornback.core.backoff import Backoff
 from thornback.core.ids import (
     GCS,
     WORKER_ID_SIZE,
@@ -63,8 +64,10 @@ class Actor:
     """One actor, through all its incarnations."""
 
     __slots__ = (
+        "alive_since",
         "ending",
         "error",
+        "failures",
         "incarnation",
         "lease_id",
         "lease_node",
@@ -81,6 +84,9 @@ class Actor:
         self.state = PENDING
         self.incarnation = 0
         self.restarts = 0
+        self.alive_since = 0
+        self.failures = 0
+        """Incarnations in a row that ended soon."""
         self.lease_id: LeaseId = b""
         self.lease_node: NodeId = b""
         self.worker_id: bytes = b""
@@ -100,6 +106,8 @@ class ActorTable:
         self.trace = gcs.ports.trace
         self.config = gcs.config
         self.random = gcs.ports.random.stream("actor-placement")
+        self._backoff = Backoff(gcs.config.retry_backoff, gcs.config.retry_backoff_limit)
+        self._jitter = gcs.ports.random.stream("actor-restart")
         self.table: dict[ActorId, Actor] = {}
         self.names: dict[tuple[str, str], ActorId] = {}
         self.by_lease: dict[LeaseId, Actor] = {}
@@ -277,6 +285,7 @@ class ActorTable:
             self._died(actor, "its constructor raised an exception", message.error)
         else:
             actor.state = ALIVE
+            actor.alive_since = self.gcs.ports.clock.now()
             actor.reason = ""
             self._publish(actor)
             if actor.ending:
@@ -298,14 +307,29 @@ class ActorTable:
         if actor.ending:
             self._died(actor, actor.ending)
         elif spec.max_restarts < 0 or actor.restarts < spec.max_restarts:
-            actor.restarts += 1
-            actor.state = RESTARTING
-            actor.reason = reason
-            self._publish(actor)
-            self._place(actor)
+            self._restart(actor, reason)
         else:
             limit = f"; it was restarted {actor.restarts} times, its max_restarts" if actor.restarts else ""
             self._died(actor, f"{reason}{limit}")
+
+    def _restart(self, actor: Actor, reason: str) -> None:
+        """Place it again: at once, but after a moment if its last incarnations ended soon too."""
+        clock = self.gcs.ports.clock
+        lasted = actor.state == ALIVE and clock.now() - actor.alive_since > self.config.retry_backoff_limit
+        actor.failures = 0 if lasted else actor.failures + 1
+        actor.restarts += 1
+        actor.state = RESTARTING
+        actor.reason = reason
+        self._publish(actor)
+        if actor.failures <= 1:
+            self._place(actor)
+            return
+
+        def due() -> None:
+            if actor.state == RESTARTING and not actor.lease_id:
+                self._place(actor)
+
+        clock.call_after(self._backoff.delay(actor.failures - 1, self._jitter), due)
 
     def _drop_lease(self, actor: Actor) -> None:
         self.by_lease.pop(actor.lease_id, None)

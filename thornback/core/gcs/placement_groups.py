@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from thornback.core.backoff import Backoff
 from thornback.core.ids import ActorId, Address, JobId, NodeId, TaskId, owner_of, short
 from thornback.core.messages import (
     BundlesHeld,
@@ -104,7 +105,11 @@ class GroupTable:
         self._early: dict[TaskId, dict[Address, None]] = {}
         self._attempts = 0
         self._soon = False
-        self._retry = False
+        self._retry: Timer | None = None
+        self._backoff = Backoff(gcs.config.group_retry, gcs.config.group_retry_limit)
+        self._random = gcs.ports.random.stream("group-retry")
+        self._vain = 0
+        """Retries in a row that have placed nothing."""
 
     def load(self, key: bytes, value: bytes) -> None:
         """Take over a committed row; nodes that do not come back lose their bundles in :meth:`node_died`."""
@@ -222,12 +227,12 @@ class GroupTable:
                 continue
             if not self._place(group):
                 full[shape] = None
-        if self.waiting and not self._retry:
-            self._retry = True
-            self.clock.call_after(self.config.group_retry, self._try_again)
+        if self.waiting and self._retry is None:
+            self._vain += 1
+            self._retry = self.clock.call_after(self._backoff.delay(self._vain, self._random), self._try_again)
 
     def _try_again(self) -> None:
-        self._retry = False
+        self._retry = None
         self._place_waiting()
 
     def _place(self, group: Group) -> bool:
@@ -322,6 +327,7 @@ class GroupTable:
             group.nodes[index] = node
         group.chosen = {}
         self.waiting.pop(spec.group_id, None)
+        self._vain = 0
         group.state = CREATED
         group.reason = ""
         self._save(group)

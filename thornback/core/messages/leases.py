@@ -28,6 +28,9 @@ class RequestLease(Message, frozen=True, tag=20):
     """Of the job."""
     retriable: bool = True
     """The tasks may run again if their worker ends."""
+    patience: int = 0
+    """How long it waits at the first node that it asks before it is passed on, nanoseconds: what it would take to move
+    the arguments of its tasks from there."""
 
 
 class LeaseGranted(Message, frozen=True, tag=21):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from thornback.core.backoff import Backoff
 from thornback.core.config import Config
 from thornback.core.ids import NodeId, ObjectId
 from thornback.core.objects.entry import OUT, Entry
@@ -49,6 +50,9 @@ class Spilling:
         self._counter = 0
         self._writes = 0
         self._pause_until = 0
+        self._backoff = Backoff(config.spill_retry, config.spill_retry_limit)
+        self._failures = 0
+        self._random = ports.random.stream("spill-retry")
 
     # --- Out
 
@@ -95,8 +99,9 @@ class Spilling:
             self._writes -= 1
             self.bytes_under_way -= size
             self.trouble = reason
+            self._failures = self._failures + 1 if reason else 0
             if reason:
-                self._pause_until = self.clock.now() + self.config.spill_retry
+                self._pause_until = self.clock.now() + self._backoff.delay(self._failures, self._random)
             else:
                 self._note_file(name, batch, pieces)
             for entry in batch:

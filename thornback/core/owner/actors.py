@@ -265,6 +265,9 @@ class Actors:
             task.state = QUEUED
             task.worker = b""
         self._requeue(client, refused)
+        if message.incarnation == client.incarnation and client.state == ALIVE:
+            client.state = RESTARTING
+            client.reason = "it takes no more calls"
         self._dirty[client.actor_id] = client
 
     def _requeue(self, client: ActorClient, tasks: list[Task]) -> None:

@@ -46,7 +46,7 @@ class LeaseRequests:
         if run_time is not None and run_time < self.config.pipeline_target:
             wanted = min(wanted, -(-wanted * max(run_time, 1) // self.config.pipeline_target))
         wanted = min(wanted, max(self.config.lease_requests_floor, len(group.leases)))
-        for _ in range(wanted - len(group.requests)):
+        for _ in range(wanted - len(group.requests) - len(group.idle)):
             self._request(group)
 
     def _request(self, group: SchedulingClass) -> None:
@@ -79,6 +79,7 @@ class LeaseRequests:
             backlog=len(group.queue),
             namespace=self.owner.namespace,
             retriable=template.max_retries != 0,
+            patience=self.owner.leases.stealing.patience(group) if group.queue else 0,
         )
         self.transport.send(node, request)
 
@@ -92,7 +93,7 @@ class LeaseRequests:
     def node_died(self, node: NodeId) -> None:
         """Requests that wait there are made anew."""
         leases = self.owner.leases
-        for group in leases.classes.table.values():
+        for group in leases.classes:
             for lease_id in [lease_id for lease_id, asked in group.requests.items() if asked == node]:
                 del group.requests[lease_id]
                 del self._class_of[lease_id]
@@ -122,7 +123,7 @@ class LeaseRequests:
 
     def group_changed(self, update: GroupUpdate) -> None:
         """A placement group has its place, or another one, or has ended: its tasks are sent there, or fail."""
-        for group in self.owner.leases.classes.table.values():
+        for group in self.owner.leases.classes:
             if group.template.strategy.group != update.group_id:
                 continue
             self.owner.leases.touch(group)

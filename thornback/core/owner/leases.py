@@ -28,6 +28,7 @@ from thornback.core.messages import (
 from thornback.core.owner.balance import Balance
 from thornback.core.owner.lease_requests import LeaseRequests
 from thornback.core.owner.scheduling_classes import Lease, SchedulingClass, SchedulingClasses
+from thornback.core.owner.stealing import Stealing
 from thornback.core.owner.task import PUSHED, QUEUED, Task
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Leases:
         self.classes = SchedulingClasses(owner)
         self.requests = LeaseRequests(owner, config)
         self.balance = Balance(owner, self)
+        self.stealing = Stealing(owner, self, config)
         self.parts = (self, self.requests, self.balance)
         self.by_id: dict[LeaseId, Lease] = {}
         self.run_times: dict[bytes, int] = {}
@@ -85,6 +87,8 @@ class Leases:
     def _dispatch(self, group: SchedulingClass) -> None:
         if group.queue and group.leases:
             self._fill(group)
+        if len(group.shape.classes) > 1:
+            self.stealing.lend(group)
         if group.queue:
             self.requests.ask_for_more(group)
         elif group.requests:
@@ -108,15 +112,19 @@ class Leases:
     def _fill(self, group: SchedulingClass) -> None:
         queue = group.queue
         share = max(1, -(-len(queue) // (len(group.leases) + len(group.requests))))
-        for lease in list(group.idle.values()):
+        bound = group.bound
+        for lease in self.stealing.in_order(group) if bound else list(group.idle.values()):
             if not queue:
                 return
-            self._push(lease, min(share, self._depth(queue[0].template)))
+            if not bound or self.stealing.may_take(group, lease):
+                self._push(lease, min(share, self._depth(queue[0].template)))
         for lease in list(group.open.values()):
             if not queue:
                 return
             room = self._depth(queue[0].template) - len(lease.in_flight)
             if room > 0 and not lease.blocked and not lease.closing:
+                if bound and not self.stealing.may_take(group, lease):
+                    continue
                 self._push(lease, min(share, room))
             if room <= share:
                 group.open.pop(lease.lease_id, None)
@@ -246,6 +254,7 @@ class Leases:
         for lease in [lease for lease in self.by_id.values() if node_of(lease.worker_id) == address]:
             self._lost(lease, errors.NodeDiedError, reason, None)
         self.requests.node_died(address)
+        self.stealing.node_died(address)
 
     # --- Answers of workers
 
@@ -302,7 +311,7 @@ class Leases:
 
     def return_idle_here(self) -> None:
         """Give back the workers of this node that have nothing to do: this process is about to need a CPU itself."""
-        for group in list(self.classes.table.values()):
+        for group in list(self.classes):
             for lease in [lease for lease in group.idle.values() if node_of(lease.worker_id) == self.node_id]:
                 self._return(lease)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from thornback.core import errors
 from thornback.core.config import Config
-from thornback.core.ids import TaskId, short, task_of
+from thornback.core.ids import ObjectId, TaskId, short, task_of
 from thornback.core.messages import Value
 from thornback.core.owner.references import Reference
 from thornback.core.owner.task import DONE, WAITING, Task
@@ -15,6 +15,9 @@ from thornback.core.serialization import error_value
 if TYPE_CHECKING:
     from thornback.core.owner.owner import Owner
     from thornback.core.owner.tasks import Tasks
+
+FINAL_KEPT = 10_000
+"""Finished tasks that cannot run again and of which an owner remembers why."""
 
 
 class Lineage:
@@ -29,18 +32,61 @@ class Lineage:
         self.trace = owner.ports.trace
         self._sizes: dict[TaskId, int] = {}
         self._bytes = 0
+        self._pinned: dict[TaskId, tuple[ObjectId, ...]] = {}
+        """Arguments whose values are kept, by task."""
+        self._final: dict[TaskId, str] = {}
+        """Why finished tasks cannot run again though their results could be lost; the latest of them."""
 
     def keep(self, task: Task) -> None:
         """The task has finished, and its results could be lost."""
-        for object_id in task.dependencies:
-            self.references.add_lineage(object_id)
-        size = self._sizes[task.task_id] = len(task.arguments.data) + 200
+        size = len(task.arguments.data) + 200
+        if task.dependencies:
+            size += self._keep_arguments(task)
+        self._sizes[task.task_id] = size
         self._bytes += size
+
+    def _keep_arguments(self, task: Task) -> int:
+        """Of arguments that this process can make again, their lineage is kept; of small ones and of those that others
+        own, the value. Returns the bytes of these."""
+        pinned: list[ObjectId] = []
+        size = 0
+        for object_id in task.dependencies:
+            reference = self.references.lookup(object_id)
+            content = reference.content
+            if content is not None and (isinstance(content, Value) or not reference.owned):
+                self.references.hold(object_id)
+                pinned.append(object_id)
+                size += len(content.data) if isinstance(content, Value) else content.size
+            else:
+                self.references.add_lineage(object_id)
+        if pinned:
+            self._pinned[task.task_id] = tuple(pinned)
+        return size
+
+    def _drop_arguments(self, task: Task) -> None:
+        pinned = self._pinned.pop(task.task_id, ())
+        for object_id in task.dependencies:
+            if object_id not in pinned:
+                self.references.drop_lineage(object_id)
+        for object_id in pinned:
+            self.references.release(object_id)
 
     def trim(self) -> None:
         """Forget the oldest tasks where there are too many."""
         while self._bytes > self.limit:
-            self.forget(self.tasks.table[next(iter(self._sizes))])
+            task = self.tasks.table[next(iter(self._sizes))]
+            limit = f"lineage_limit, {self.limit:,} bytes of arguments"
+            self._note(task, f"the lineage of {task.template.name} was evicted ({limit})")
+            self.forget(task)
+
+    def note_final(self, task: Task) -> None:
+        """The task has finished, its results could be lost, and it may not run again."""
+        self._note(task, _why_final(task))
+
+    def _note(self, task: Task, why: str) -> None:
+        self._final[task.task_id] = why
+        if len(self._final) > FINAL_KEPT:
+            del self._final[next(iter(self._final))]
 
     def forget(self, task: Task) -> None:
         """A finished task need not be run again."""
@@ -49,8 +95,7 @@ class Lineage:
             return
         self._bytes -= size
         self.tasks.table.pop(task.task_id, None)
-        for object_id in task.dependencies:
-            self.references.drop_lineage(object_id)
+        self._drop_arguments(task)
         for object_id in task.arguments.contained:
             self.references.release(object_id)
 
@@ -62,15 +107,16 @@ class Lineage:
             if task.live_returns <= 0 and task.state == DONE:
                 self.forget(task)
 
-    def recover(self, reference: Reference) -> bool:
-        """Run the task of a lost object again; False if that cannot be done. ``reference.content`` is None."""
+    def recover(self, reference: Reference) -> str:
+        """Run the task of a lost object again; otherwise say why that cannot be done. ``reference.content`` is None."""
         task = self.tasks.table.get(task_of(reference.object_id))
         if task is None:
-            return False
+            known = self._final.get(task_of(reference.object_id))
+            return known or "it was put, or its task is too long ago to be remembered"
         if task.state != DONE:
-            return True
+            return ""
         if not task.retries_left:
-            return False
+            return _why_final(task)
         size = self._sizes.pop(task.task_id)
         self._bytes -= size
         if task.retries_left > 0:
@@ -80,23 +126,29 @@ class Lineage:
         self.tasks.unfinished += 1
         if self.trace.enabled:
             self.trace.event("task.rebuilding", task.task_id, task.attempt)
-        for object_id in task.dependencies:
-            dependency = self.references.hold(object_id)
-            self.references.drop_lineage(object_id)
+        needed = [self.references.hold(object_id) for object_id in task.dependencies]
+        self._drop_arguments(task)
+        for dependency in needed:
             if dependency.owned and dependency.released:
                 dependency.released = False
-                if not self.recover(dependency):
-                    self.objects.set_content(dependency, self._not_rebuildable(dependency))
+                if obstacle := self.recover(dependency):
+                    self.objects.set_content(dependency, self._not_rebuildable(dependency, obstacle))
         if task.actor_id:
             self.owner.actors.admit(task)
         if task.template.num_returns < 0:
             self.owner.streams.reopen(task)
         self.tasks.resolve(task)
-        return True
+        return ""
 
-    def _not_rebuildable(self, reference: Reference) -> Value:
-        text = (
-            f"object {short(reference.object_id)}, needed to rebuild another, was freed and cannot be made again: it "
-            "was put, its retries are used up, or its lineage was evicted"
-        )
+    def _not_rebuildable(self, reference: Reference, why: str) -> Value:
+        name = short(reference.object_id)
+        text = f"object {name}, needed to rebuild another, was freed and cannot be made again: {why}"
         return error_value(errors.ObjectReconstructionFailedError(text, reference.object_id.hex()))
+
+
+def _why_final(task: Task) -> str:
+    retries = task.template.max_retries
+    option = "max_task_retries" if task.actor_id else "max_retries"
+    if not retries:
+        return f"{task.template.name} has {option}=0"
+    return f"{task.template.name} has used up its retries ({option}={retries})"

@@ -52,7 +52,8 @@ class Objects:
     """Contents of owned and borrowed objects.
 
     Args:
-        recover: called with an owned reference all of whose copies are lost; returns whether it will be rebuilt.
+        recover: called with an owned reference all of whose copies are lost; returns "" if it will be rebuilt, else
+            why that cannot be done.
         pin_hold: see :attr:`thornback.core.config.Config.pin_hold`.
     """
 
@@ -61,7 +62,7 @@ class Objects:
         references: ReferenceTable,
         ports: Ports,
         memory: ObjectMemory,
-        recover: Callable[[Reference], bool],
+        recover: Callable[[Reference], str],
         pin_hold: int,
     ) -> None:
         self.references = references
@@ -237,8 +238,11 @@ class Objects:
             self.references.release(object_id)
         if self.trace.enabled:
             self.trace.event("object.lost", reference.object_id)
-        if not reference.released and not self.recover(reference) and reference.content is None:
-            reason = f"{why or 'all nodes that had it are gone'}, and it cannot be made again"
+        if reference.released:
+            return
+        obstacle = self.recover(reference)
+        if obstacle and reference.content is None:
+            reason = f"{why or 'all nodes that had it are gone'}, and it cannot be made again: {obstacle}"
             text = f"object {short(reference.object_id)} is lost: {reason}"
             error = errors.ObjectReconstructionFailedError(text, reference.object_id.hex())
             self.set_content(reference, error_value(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from thornback.core.ids import LeaseId, NodeId, TaskId, WorkerId, node_of
@@ -52,28 +53,49 @@ class Lease:
         self.functions: set[bytes] = set()
 
 
+class Shape:
+    """What tasks need from a worker. Its classes differ in the node that they prefer, and lend each other workers."""
+
+    __slots__ = ("classes", "key", "loaded", "spare")
+
+    def __init__(self, key: tuple[object, ...]) -> None:
+        self.key = key
+        self.classes: dict[NodeId, SchedulingClass] = {}
+        """By preferred node; empty for none."""
+        self.loaded: dict[SchedulingClass, None] = {}
+        """Classes with tasks that wait, when they were last looked at."""
+        self.spare: dict[SchedulingClass, None] = {}
+        """Classes with workers and without tasks for them."""
+
+
 class SchedulingClass:
-    """Tasks that can use the same workers."""
+    """Tasks that can use the same workers, and that had best run on the same node."""
 
     __slots__ = (
+        "bound",
         "deep",
+        "held_since",
+        "hold_timer",
         "idle",
         "infeasible",
-        "key",
         "leases",
         "node",
         "open",
         "queue",
         "requests",
+        "shape",
         "stall_timer",
         "stopping",
         "template",
     )
 
-    def __init__(self, key: tuple[object, ...], template: TaskTemplate, node: NodeId) -> None:
-        self.key = key
+    def __init__(self, shape: Shape, template: TaskTemplate, node: NodeId, bound: bool) -> None:
+        self.shape = shape
         self.template = template
         self.node = node
+        """Who is asked for workers first."""
+        self.bound = bound
+        """Running elsewhere costs time, because the arguments have to be moved there."""
         self.queue: deque[Task] = deque()
         self.leases: dict[LeaseId, Lease] = {}
         self.idle: dict[LeaseId, Lease] = {}
@@ -86,6 +108,9 @@ class SchedulingClass:
         self.infeasible = ""
         self.stall_timer = False
         self.stopping = False
+        self.held_since = 0
+        """Since when the first task waits although a worker elsewhere has nothing to do; 0 if that is not so."""
+        self.hold_timer = False
 
 
 class SchedulingClasses:
@@ -94,24 +119,32 @@ class SchedulingClasses:
     def __init__(self, owner: Owner) -> None:
         self.owner = owner
         self.node_id = node_of(owner.worker_id)
-        self.table: dict[tuple[object, ...], SchedulingClass] = {}
-        self._shapes: dict[bytes, tuple[object, ...]] = {}
-        """What tasks of a template need from a worker."""
+        self._shapes: dict[tuple[object, ...], Shape] = {}
+        self._shape_of: dict[bytes, Shape] = {}
+        """By template."""
+
+    def __iter__(self) -> Iterator[SchedulingClass]:
+        return (group for shape in list(self._shapes.values()) for group in list(shape.classes.values()))
 
     def of(self, task: Task) -> SchedulingClass:
         """The class of a task whose arguments are known."""
         template = task.template
-        shape = self._shapes.get(template.key)
-        if shape is None:
-            resources = tuple(sorted(template.resources.items()))
-            shape = (resources, template.strategy, template.runtime_env, template.fail_infeasible)
-            self._shapes[template.key] = shape
+        shape = self._shape_of.get(template.key) or self._new_shape(template)
         node = self._preferred_node(task) if task.dependencies and not template.strategy.group else b""
-        key = (shape, node)
-        group = self.table.get(key)
+        group = shape.classes.get(node)
         if group is None:
-            group = self.table[key] = SchedulingClass(key, template, node or self.node_id)
+            bound = bool(node) and template.strategy.kind == "DEFAULT"
+            group = shape.classes[node] = SchedulingClass(shape, template, node or self.node_id, bound)
         return group
+
+    def _new_shape(self, template: TaskTemplate) -> Shape:
+        resources = tuple(sorted(template.resources.items()))
+        key = (resources, template.strategy, template.runtime_env, template.fail_infeasible)
+        shape = self._shapes.get(key)
+        if shape is None:
+            shape = self._shapes[key] = Shape(key)
+        self._shape_of[template.key] = shape
+        return shape
 
     def _preferred_node(self, task: Task) -> NodeId:
         sizes: dict[NodeId, int] = {}
@@ -120,9 +153,24 @@ class SchedulingClasses:
             if isinstance(content, Stored):
                 for node in content.nodes:
                     sizes[node] = sizes.get(node, 0) + content.size
-        return by_bytes(sizes, self.node_id)
+        return by_bytes(sizes, self.node_id) if sizes else b""
+
+    def missing_bytes(self, task: Task, node: NodeId) -> int:
+        """Bytes of the task's arguments that would have to be brought to a node."""
+        size = 0
+        for object_id in task.dependencies:
+            content = self.owner.references.lookup(object_id).content
+            if isinstance(content, Stored) and node not in content.nodes:
+                size += content.size
+        return size
 
     def drop_if_unused(self, group: SchedulingClass) -> None:
         """Forget a class that has nothing any more."""
-        if not (group.queue or group.leases or group.requests):
-            self.table.pop(group.key, None)
+        if group.queue or group.leases or group.requests:
+            return
+        shape = group.shape
+        for node, each in list(shape.classes.items()):
+            if each is group:
+                del shape.classes[node]
+        shape.loaded.pop(group, None)
+        shape.spare.pop(group, None)

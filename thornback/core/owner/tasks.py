@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from thornback.core import errors
+from thornback.core.backoff import Backoff
 from thornback.core.config import Config
 from thornback.core.ids import ActorId, Address, ObjectId, TaskId, owner_of, return_id, short, task_id, task_of
 from thornback.core.messages import (
@@ -43,7 +44,10 @@ class Tasks:
         self.definitions: dict[bytes, FunctionDefinition] = {}
         self.unfinished = 0
         self.lineage = Lineage(owner, self, config)
+        self._backoff = Backoff(config.retry_backoff, config.retry_backoff_limit)
         self._jitter = owner.ports.random.stream("retry-jitter")
+        self._oom_retries: dict[TaskId, int] = {}
+        """Retries that unfinished tasks have had since memory was short; these do not count as ``max_retries``."""
 
     # --- Submission
 
@@ -239,8 +243,12 @@ class Tasks:
         task.worker = b""
         task.lease_id = b""
         self.unfinished -= 1
+        if self._oom_retries:
+            self._oom_retries.pop(task.task_id, None)
 
     def _settle_arguments(self, task: Task, keep: bool) -> None:
+        if keep and not task.retries_left:
+            self.lineage.note_final(task)
         keep = keep and task.retries_left != 0 and task.live_returns > 0
         if keep:
             self.lineage.keep(task)
@@ -263,6 +271,11 @@ class Tasks:
             self.cancelled(task)
         elif not started:
             self._requeue(task)
+        elif isinstance(error, errors.OutOfMemoryError):
+            if self._may_retry_memory(task):
+                self._retry(task, counted=False)
+            else:
+                self._finish(task, error_value(error))
         elif task.retries_left:
             self._retry(task)
         else:
@@ -290,16 +303,22 @@ class Tasks:
         if self.still_resolved(task):
             self._resolved(task)
 
-    def _retry(self, task: Task) -> None:
-        if task.retries_left > 0:
+    def _may_retry_memory(self, task: Task) -> bool:
+        """Count one more end for want of memory; False if the budget for that is used up."""
+        if not task.template.max_retries:
+            return False
+        count = self._oom_retries[task.task_id] = self._oom_retries.get(task.task_id, 0) + 1
+        return self.config.oom_retries < 0 or count <= self.config.oom_retries
+
+    def _retry(self, task: Task, counted: bool = True) -> None:
+        if counted and task.retries_left > 0:
             task.retries_left -= 1
         task.attempt += 1
         task.state = BACKOFF
         task.worker = b""
         if self.trace.enabled:
             self.trace.event("task.retried", task.task_id, task.attempt)
-        limit = min(self.config.retry_backoff * 2 ** min(task.attempt - 1, 20), self.config.retry_backoff_limit)
-        delay = int(limit * (0.5 + self._jitter.random() / 2))
+        delay = self._backoff.delay(task.attempt, self._jitter)
         self.owner.ports.clock.call_after(delay, lambda: self._retry_now(task))
 
     def _retry_now(self, task: Task) -> None:

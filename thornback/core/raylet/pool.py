@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from thornback.core.backoff import Backoff
 from thornback.core.config import Config
 from thornback.core.ids import JobId, NodeId, WorkerId, worker_id
 from thornback.core.messages import JobStarted
@@ -69,6 +70,12 @@ class WorkerPool:
         self._ready = ready
         self._counter = 0
         self._trim_timer = False
+        self._backoff = Backoff(config.retry_backoff, config.retry_backoff_limit)
+        self._random = ports.random.stream("worker-start")
+        self._failures = 0
+        """Starts in a row that failed."""
+        self._held_back = False
+        """A start has failed; the next waits a moment."""
 
     def new_worker_id(self) -> WorkerId:
         """An id that no process of this node had before."""
@@ -76,7 +83,9 @@ class WorkerPool:
         return worker_id(self.node_id, self._counter)
 
     def start(self, job_id: JobId) -> None:
-        """Start one worker."""
+        """Start one worker, unless starts have failed just now: ``ready`` is called when it is time to try again."""
+        if self._held_back:
+            return
         worker = Worker(self.new_worker_id(), job_id)
         self.workers[worker.worker_id] = worker
         self.processes.start(StartWorker(worker.worker_id, job_id, self.config))
@@ -91,6 +100,7 @@ class WorkerPool:
         worker = self.workers.get(identifier)
         if worker is not None and worker.state == STARTING:
             worker.pid = pid
+            self._failures = 0
             self._make_idle(worker)
 
     def _make_idle(self, worker: Worker) -> None:
@@ -148,7 +158,20 @@ class WorkerPool:
     def exited(self, identifier: WorkerId) -> Worker | None:
         """A worker process has ended; returns its record once."""
         self._idle.pop(identifier, None)
-        return self.workers.pop(identifier, None)
+        worker = self.workers.pop(identifier, None)
+        if worker is not None and worker.state == STARTING:
+            self._start_failed()
+        return worker
+
+    def _start_failed(self) -> None:
+        self._failures += 1
+        if not self._held_back:
+            self._held_back = True
+            self.clock.call_after(self._backoff.delay(self._failures, self._random), self._may_start)
+
+    def _may_start(self) -> None:
+        self._held_back = False
+        self._ready()
 
     def _trim(self) -> None:
         self._trim_timer = False

@@ -304,12 +304,12 @@ def most_memory(
 
 
 def by_bytes(sizes: Mapping[NodeId, int], local: NodeId) -> NodeId:
-    """Where most bytes of a task's arguments are; empty if this node is as good as any."""
+    """The node that has most bytes of a task's arguments, this one if it has as many; empty if none has any."""
     if not sizes:
         return b""
     best = max(sizes.values())
     if sizes.get(local, 0) == best:
-        return b""
+        return local
     return min(node for node, size in sizes.items() if size == best)
 
 
