@@ -229,3 +229,70 @@ def test_context_variables_do_not_leak_between_calls(world: Any) -> None:
 
     worker = Worker.remote()
     assert len(set(ray.get([worker.task.remote() for _ in range(20)]))) == 20
+
+
+def test_an_async_actor_serves_as_an_owner_while_a_method_blocks_its_loop(world: Any) -> None:
+    @ray.remote(num_cpus=0)
+    class Gate:
+        def __init__(self) -> None:
+            self.is_open = False
+
+        def open(self) -> None:
+            self.is_open = True
+
+        def state(self) -> bool:
+            return self.is_open
+
+    @ray.remote(num_cpus=0)
+    class Holder:
+        async def make(self) -> list[Any]:
+            return [ray.put("kept by the actor")]
+
+        async def block(self, gate: Any) -> None:
+            while not ray.get(gate.state.remote()):
+                pass
+
+    gate, holder = Gate.remote(), Holder.remote()
+    [kept] = ray.get(holder.make.remote())
+    blocked = holder.block.remote(gate)
+    assert ray.get(kept, timeout=30) == "kept by the actor", "the owner answers although its loop is blocked"
+    ray.get(gate.open.remote())
+    ray.get(blocked, timeout=30)
+
+
+def test_timers_and_threads_wake_an_async_actor_that_waits(world: Any) -> None:
+    @ray.remote
+    class Sleeper:
+        async def nap(self, seconds: float) -> float:
+            begin = time.monotonic()
+            await asyncio.sleep(seconds)
+            return time.monotonic() - begin
+
+    sleeper = Sleeper.remote()
+    naps = ray.get([sleeper.nap.remote(0.02 * (index + 1)) for index in range(5)])
+    assert all(nap >= 0.02 * (index + 1) * 0.99 for index, nap in enumerate(naps)), naps
+
+
+@pytest.mark.only("real")
+def test_sockets_and_other_threads_wake_a_real_async_actor(world: Any) -> None:
+    @ray.remote
+    class Service:
+        async def through_a_thread(self) -> int:
+            return await asyncio.get_running_loop().run_in_executor(None, lambda: 6 * 7)
+
+        async def through_a_socket(self) -> bytes:
+            server = await asyncio.start_server(self.answer, "127.0.0.1", 0)
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+            writer.write(b"ping\n")
+            line = await reader.readline()
+            writer.close()
+            server.close()
+            return line
+
+        async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(await reader.readline() + b"pong\n")
+            writer.close()
+
+    service = Service.remote()
+    assert ray.get(service.through_a_thread.remote(), timeout=30) == 42
+    assert ray.get(service.through_a_socket.remote(), timeout=30) == b"ping\n"

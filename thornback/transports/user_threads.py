@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections import deque
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from thornback.core.ids import TaskId
 from thornback.core.ports import Execution
 from thornback.core.runtime import Waiter
+from thornback.transports.asyncio_lane import AsyncioLane
 from thornback.transports.marked_output import MarkedOutput
 from thornback.transports.started_page import StartedPage
 
@@ -34,7 +34,7 @@ class UserThreads:
         self.arrival = Waiter()
         """Done when :attr:`ready` has something."""
         self._lanes: dict[str, _ThreadLane] = {}
-        self._event_loop: _EventLoopLane | None = None
+        self._asyncio: AsyncioLane | None = None
         self._threads: dict[TaskId, int] = {}
         self._gpu_ids: tuple[int, ...] = ()
 
@@ -43,7 +43,7 @@ class UserThreads:
     def open_lanes(self, lanes: dict[str, int], with_event_loop: bool) -> None:
         """How many run at the same time in each concurrency group of the actor that this process became."""
         if with_event_loop:
-            self._event_loop = _EventLoopLane(self)
+            self._open_asyncio()
             return
         for name, size in lanes.items():
             if name or size > 1:
@@ -51,12 +51,10 @@ class UserThreads:
 
     def start(self, execution: Execution) -> None:
         """Run it as soon as its lane has a free thread."""
-        if self._event_loop is not None:
-            self._event_loop.start(execution)
-            return
-        if execution.is_async:
-            self._event_loop = _EventLoopLane(self)
-            self._event_loop.start(execution)
+        if self._asyncio is None and execution.is_async:
+            self._open_asyncio()
+        if self._asyncio is not None:
+            self._asyncio.start(execution)
             return
         lane = self._lanes.get(execution.lane)
         if lane is not None:
@@ -70,8 +68,8 @@ class UserThreads:
         ident = self._threads.get(task_id)
         if ident is not None:
             self.runtime.pump.interrupt(ident)
-        elif self._event_loop is not None:
-            self._event_loop.cancel(task_id)
+        elif self._asyncio is not None:
+            self._asyncio.cancel(task_id)
 
     def mark_started(self, sequence: int) -> None:
         """Note in shared memory that the task with this sequence number starts now."""
@@ -80,6 +78,17 @@ class UserThreads:
     def exit(self, reason: str) -> None:
         """End this process after the present turn."""
         self.runtime.leave(reason)
+
+    # --- For the main thread ------------------------------------------------------------------------------------------
+
+    @property
+    def has_asyncio(self) -> bool:
+        """Whether everything runs on an asyncio loop from now on, and the main thread has nothing to do."""
+        return self._asyncio is not None
+
+    def _open_asyncio(self) -> None:
+        self._asyncio = AsyncioLane(self)
+        self.arrival.complete()
 
     # --- For the lanes ------------------------------------------------------------------------------------------------
 
@@ -140,69 +149,3 @@ class _ThreadLane:
                 owner.runtime.finished(execution, outcome)
                 pump.settle()
             del execution, outcome
-
-
-class _EventLoopLane:
-    """One thread with an asyncio loop. Coroutines run as tasks of it, plain methods in between."""
-
-    def __init__(self, owner: UserThreads) -> None:
-        self._owner = owner
-        self._incoming: deque[Any] = deque()
-        self._tasks: dict[TaskId, asyncio.Task[None]] = {}
-        self._flushing = False
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._serve, name="thornback-asyncio", daemon=True).start()
-
-    def start(self, execution: Any) -> None:
-        self._incoming.append(execution)
-        if len(self._incoming) == 1:
-            self._loop.call_soon_threadsafe(self._take)
-
-    def cancel(self, task_id: TaskId) -> None:
-        self._loop.call_soon_threadsafe(self._cancel, task_id)
-
-    def _cancel(self, task_id: TaskId) -> None:
-        task = self._tasks.get(task_id)
-        if task is not None:
-            task.cancel()
-
-    def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
-
-    def _take(self) -> None:
-        with self._owner.runtime.pump.lock:
-            executions, self._incoming = self._incoming, deque()
-        for execution in executions:
-            if execution.is_async:
-                self._tasks[execution.task_id] = self._loop.create_task(self._run_async(execution))
-            else:
-                self._run_plain(execution)
-
-    def _run_plain(self, execution: Any) -> None:
-        pump = self._owner.runtime.pump
-        outcome = self._owner.run(execution)
-        pump.protect(get_ident(), False)
-        self._finished(execution, outcome)
-
-    async def _run_async(self, execution: Any) -> None:
-        self._owner.output.name = execution.name
-        try:
-            outcome = await execution.run_async()
-        except BaseException as error:
-            outcome = execution.interrupted(error)
-        self._tasks.pop(execution.task_id, None)
-        self._finished(execution, outcome)
-
-    def _finished(self, execution: Any, outcome: Any) -> None:
-        runtime = self._owner.runtime
-        with runtime.pump.lock:
-            runtime.finished(execution, outcome)
-        if not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._flushing = False
-        with self._owner.runtime.pump.lock:
-            self._owner.runtime.pump.settle()

@@ -75,6 +75,8 @@ class WorkerRuntime(ProcessRuntime):
                 return
             waiter = user_threads.arrival = Waiter()
         try:
+            if user_threads.has_asyncio:
+                threading.Event().wait()  # the loop's thread pumps; this one would only take turns with it
             self.pump.wait(waiter, None)
         except KeyboardInterrupt:
             pass  # meant for a task that has ended meanwhile
