@@ -45,5 +45,5 @@ def test_a_workload_passes_in_storms(name: str) -> None:
 
 
 def test_an_unknown_workload_is_named_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"no workload 'sort'; there are map_reduce, shuffle, ledger"):
+    with pytest.raises(ValueError, match=r"no workload 'sort'; there are map_reduce, shuffle, ledger, "):
         load("sort")

@@ -238,3 +238,23 @@ def test_workers_print_with_a_prefix(capsys: pytest.CaptureFixture[str]) -> None
     assert lines[2] == "program"
     assert [line.partition(") ")[2] for line in lines[:2]] == ["one", "two three"]
     assert lines[0].startswith("(") and "speak pid=" in lines[0] and "node=node-0)" in lines[0]
+
+
+@ray.remote
+class First:
+    def name(self) -> str:
+        return "first"
+
+
+@ray.remote
+class Second:
+    def name(self) -> str:
+        return "second"
+
+
+def test_a_class_of_an_earlier_simulation_with_the_same_seed_does_not_come_back() -> None:
+    for actor_class in (First, Second, First, Second):
+        with simulate(nodes=1):
+            ray.init()
+            assert ray.get(actor_class.remote().name.remote()) == actor_class.__name__.lower()
+            ray.shutdown()

@@ -99,7 +99,7 @@ _SYSTEM = tuple(
     for directory in (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 )
 _OWN = str(Path(__file__).resolve().parent.parent)
-_OWN_USER_CODE = ("thornback.libs", "thornback.util", "thornback.demo")
+_OWN_USER_CODE = ("thornback.libs", "thornback.util", "thornback.demo", "thornback.faults.workloads")
 
 
 def _is_users(module: ModuleType) -> bool:

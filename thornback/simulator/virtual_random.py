@@ -7,6 +7,7 @@ import random
 import secrets
 import sys
 import uuid
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,7 @@ def install(patches: Patches) -> None:
     patches.replace(uuid, "uuid4", _uuid4(patches, uuid.uuid4))
     patches.replace(uuid, "getnode", _getnode(patches, uuid.getnode))
     assert secrets is not None  # its functions draw from random._urandom
+    _install_class_ids(patches)
     if "numpy.random" in sys.modules or _numpy_is_there():
         _install_numpy(patches)
 
@@ -106,6 +108,15 @@ def _getnode(patches: Patches, original: Any) -> Any:
 
 def _hardware_address(surroundings: Surroundings) -> int:
     return 0x020000000000 + surroundings.node.index
+
+
+def _install_class_ids(patches: Patches) -> None:
+    """cloudpickle knows each class that it pickles by value by a uuid, for as long as the interpreter lives. Those that
+    one simulation draws come again in the next one of the same seed, for other classes: each keeps its own."""
+    from cloudpickle import cloudpickle
+
+    patches.replace(cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_CLASS", weakref.WeakKeyDictionary())
+    patches.replace(cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_ID", weakref.WeakValueDictionary())
 
 
 # --- numpy ------------------------------------------------------------------------------------------------------------

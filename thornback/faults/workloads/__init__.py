@@ -16,6 +16,18 @@ _NAMES = (
     "map_reduce",
     "shuffle",
     "ledger",
+    "deep_lineage",
+    "wide_lineage",
+    "nested",
+    "attempts",
+    "borrowed",
+    "parameter_server",
+    "names",
+    "gangs",
+    "pressure",
+    "streaming",
+    "cancels",
+    "drivers",
 )
 
 WORKLOADS: dict[str, str] = {name: f"{__name__}.{name}" for name in _NAMES}

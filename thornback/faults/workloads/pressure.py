@@ -1,0 +1,74 @@
+"""More large objects than memory has room for: they are spilled and read back, and not one byte may change."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from typing import Any
+
+import numpy as np
+
+import thornback as ray
+from thornback.faults.workloads.checks import check_equal
+
+MEMORY = 4 << 20
+"""Bytes of shared memory of each node."""
+NODE = {"cpus": 2, "object_store_memory": MEMORY}
+SIZE = 300_000
+"""Bytes of each object; a node has room for about 13."""
+
+
+def content(number: int) -> np.ndarray:
+    """The bytes of an object."""
+    return (np.arange(SIZE, dtype=np.uint32) * (2 * number + 1) >> 2).astype(np.uint8)
+
+
+CHECKSUMS: dict[int, int] = {}
+
+
+def checksum(number: int) -> int:
+    """CRC-32 of an object as it must be."""
+    if number not in CHECKSUMS:
+        CHECKSUMS[number] = zlib.crc32(content(number).tobytes())
+    return CHECKSUMS[number]
+
+
+@ray.remote(max_retries=-1)
+def make(number: int) -> np.ndarray:
+    """An object."""
+    time.sleep(0.03)
+    return content(number)
+
+
+@ray.remote(max_retries=-1)
+def check_both(first: int, one: np.ndarray, second: int, other: np.ndarray) -> list[bool]:
+    """Reads two objects as arguments."""
+    time.sleep(0.03)
+    return [zlib.crc32(one.tobytes()) == checksum(first), zlib.crc32(other.tobytes()) == checksum(second)]
+
+
+@ray.remote(max_retries=-1)
+def read_all(numbers: list[int], refs: list[Any]) -> list[bool]:
+    """Reads objects one after the other."""
+    return [zlib.crc32(ray.get(ref).tobytes()) == checksum(number) for number, ref in zip(numbers, refs, strict=True)]
+
+
+def main(objects: int = 30, puts: int = 20) -> None:
+    """Make and put more than fits, let tasks read it in pairs and one by one, and read it here."""
+    ray.init(ignore_reinit_error=True, object_store_memory=MEMORY)
+    refs = {number: make.remote(number) for number in range(objects)}
+    for number in range(objects, objects + puts):
+        refs[number] = ray.put(content(number))
+    total = objects + puts
+    pairs = [(number, (number * 7 + 3) % total) for number in range(total)]
+    checked = ray.get([check_both.remote(one, refs[one], two, refs[two]) for one, two in pairs])
+    check_equal("whether objects are unchanged as arguments", checked, [[True, True]] * total)
+    numbers = list(range(0, total, 5))
+    inside = read_all.remote(numbers, [refs[number] for number in numbers])
+    for number, ref in refs.items():
+        check_equal(f"the checksum of object {number}", zlib.crc32(ray.get(ref).tobytes()), checksum(number))
+    check_equal("whether objects are unchanged when a task reads them", ray.get(inside), [True] * len(numbers))
+
+
+if __name__ == "__main__":
+    main()
