@@ -6,19 +6,43 @@ from pathlib import Path
 
 import pytest
 
-from thornback.faults.generate import KINDS, random_plan
+import thornback
+from thornback.faults.draw import DRAWS
+from thornback.faults.generate import ALONE, random_plan
+from thornback.faults.generate import KINDS as DRAWN
 from thornback.faults.loader import PlanError, line_of, load_plan, parse_plan
-from thornback.faults.plan import CrashNode, Cut, Delay, Loss, Plan
+from thornback.faults.plan import (
+    EVENTS,
+    KINDS,
+    CrashNode,
+    CrashRack,
+    Cut,
+    Delay,
+    LastingFault,
+    Loss,
+    Plan,
+    PreemptNode,
+    Trigger,
+    json_schema,
+)
 
 ERRORS = {
     '{"faults": [\n {"kind": "loss",\n  "rate": 2}]}': r"f\.json:3: faults\[0\]\.rate: .*<= 1",
-    '{"faults": [\n {"kind": "earthquake"}]}': r"f\.json:2: faults\[0\]\.kind: .*earthquake",
+    '{"faults": [\n {"kind": "earthquake"}]}': r"f\.json:2: faults\[0\]\.kind: .*no kind of fault 'earthquake'",
     '{"faults": [\n\n {"kind": "loss", "rate": 0.1, "when": 1}]}': r"f\.json:3: faults\[0\]: .*`when`",
     '{"faults": [{"kind": "loss", "rate": 1},\n {"kind": "loss"}]}': r"f\.json:2: faults\[1\]: .*`rate`",
     '{"faults": [\n {"kind": "crash_node", "at": 1, "node":\n 0}]}': r"f\.json:3: faults\[0\]\.node: .*>= 1",
     '{"faults": [\n {"kind": "cut", "at": 5, "until": 3}]}': r"f\.json:2: faults\[0\]: until \(3\) must be later",
-    '{"faults": [\n {"kind": "crash_worker", "node": 1}]}': r"f\.json:2: faults\[0\]: .*either at or after_replies",
+    '{"faults": [\n {"kind": "crash_worker", "node": 1}]}': r"f\.json:2: faults\[0\]: crash_worker needs one of at",
     '{"faults": [\n {"kind": "cut", "a": []}]}': r"f\.json:2: faults\[0\]\.a: .*length >= 1",
+    '{"faults": [\n {"kind": "pause_node", "node": 1, "at": 1}]}': r"f\.json:2: faults\[0\]: a pause needs until or",
+    '{"faults": [{"kind": "reset", "a": 0, "b": 1}]}': r"faults\[0\]: it needs at \(seconds since the start\) or after",
+    '{"faults": [{"kind": "cut", "at": 1, "until": 5, "lasting": 4}]}': r"faults\[0\]: give either until .* or lasting",
+    '{"faults": [{"kind": "cut", "after": {"event": "task.started"}, "until": 5}]}': r"until is a time.* give lasting",
+    '{"faults": [{"kind": "cut",\n "after": {"event": "task.star"}}]}': r"json:2: faults\[0\]\.after: .*task\.started",
+    '{"faults": [{"kind": "cut", "after": {"count": 2}}]}': r"faults\[0\]\.after: after needs either message",
+    '{"faults": [{"kind": "lose_message", "message": "x"}]}': r"faults\[0\]: there is no message 'x'; there are Abort",
+    '{"faults": [{"kind": "launch_nodes", "at": 1, "arrive": 2}]}': r"arrive \(2\) must not be more than count \(1\)",
     '{"faults": [\n {"kind": ]}': r"f\.json:2: this is not JSON",
     "[]": r"f\.json:1: Expected `object`",
     '{"fault": []}': r"f\.json:1: .*`fault`",
@@ -39,10 +63,54 @@ def test_a_plan_is_read_from_a_file(tmp_path: Path) -> None:
         load_plan(tmp_path / "missing.json")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '{"kind": "crash_node",\n "at": 1,\n "node": 4}',
+            r"f\.json:3: faults\[0\]\.node: there is no node 4 in .* 0 to 3",
+        ),
+        ('{"kind": "crash_rack", "at": 1, "nodes": [1, 9]}', r"faults\[0\]\.nodes: there is no node 9"),
+        ('{"kind": "cut",\n "b": [0, 7]}', r"f\.json:2: faults\[0\]\.b: there is no node 7"),
+        (
+            '{"kind": "evict_copies", "node": 0, "after": {"message": "Deaths", "node": 5}}',
+            r"faults\[0\]\.after\.node: .* 5",
+        ),
+    ],
+)
+def test_a_node_that_the_cluster_does_not_have_is_named(text: str, message: str) -> None:
+    plan = f'{{"faults": [{text}]}}'
+    with pytest.raises(PlanError, match=message):
+        parse_plan(plan, "f.json", nodes=4)
+    parse_plan(plan, "f.json", nodes=10)
+    parse_plan(plan, "f.json")
+
+
+def test_nodes_that_a_plan_launches_can_be_named_in_it() -> None:
+    faults = '[{"kind": "launch_nodes", "at": 1, "count": 2}, {"kind": "crash_node", "node": 5, "at": 9}]'
+    assert len(parse_plan(f'{{"faults": {faults}}}', nodes=4).faults) == 2
+
+
+def test_the_schema_knows_every_kind_and_what_a_trigger_can_wait_for() -> None:
+    schema = json_schema()
+    assert {
+        tag for each in schema["$defs"].values() for tag in each["properties"].get("kind", {}).get("enum", ())
+    } == set(KINDS)
+    trigger = schema["$defs"]["Trigger"]["properties"]
+    assert "RegisterActor" in trigger["message"]["enum"] and "task.rebuilding" in trigger["event"]["enum"]
+
+
+def test_events_that_a_trigger_can_wait_for_are_events_of_the_engine() -> None:
+    package = Path(thornback.__file__).parent
+    source = "".join(path.read_text() for part in ("core", "simulator") for path in (package / part).rglob("*.py"))
+    assert [event for event in EVENTS if f'"{event}"' not in source] == []
+
+
 def test_a_plan_knows_whether_messages_can_be_lost_and_when_it_ends() -> None:
     assert Plan(faults=(Loss(rate=0.1, at=1, until=4),)).is_lossy
     assert not Plan(faults=(Delay(seconds=1),)).is_lossy
     assert Plan(faults=(Loss(rate=0.1, at=1, until=4), CrashNode(node=1, at=3, reboot_after=2))).end == 5
+    assert Plan(faults=(Cut(after=Trigger(event="task.started", delay=1), lasting=3),)).end == 4
     assert Plan().end == 0
 
 
@@ -54,23 +122,49 @@ def test_lines_of_nested_places() -> None:
 @pytest.mark.parametrize("nodes", [1, 2, 5])
 def test_random_plans_are_valid_and_repeatable(nodes: int) -> None:
     seen = set()
-    for seed in range(200):
+    for seed in range(300):
         plan = random_plan(seed, nodes, duration=10)
         assert plan == random_plan(seed, nodes, duration=10)
-        assert parse_plan(plan.to_json().decode()) == plan
+        assert parse_plan(plan.to_json().decode(), nodes=nodes) == plan
         assert 1 <= len(plan.faults) <= 6
         for fault in plan.faults:
-            assert getattr(fault, "until", 0) is not None, "a storm ends"
+            if isinstance(fault, LastingFault):
+                assert fault.duration is not None, f"a storm ends, but {fault} does not"
+            assert fault.at is None or fault.at <= 10
             assert (getattr(fault, "until", None) or 0) <= 10.01
-            groups = [getattr(fault, "a", None), getattr(fault, "b", None), getattr(fault, "node", None)]
-            named = [node for group in groups for node in (group if isinstance(group, list) else [group])]
-            assert all(node is None or node < nodes for node in named)
-            seen.add(fault.__struct_config__.tag)
-    assert seen == set(KINDS) if nodes > 1 else "crash_node" not in seen
+            seen.add(fault.kind)
+    assert seen == set(DRAWN if nodes > 1 else ALONE)
 
 
-def test_random_plans_of_chosen_kinds() -> None:
-    tags = {fault.__struct_config__.tag for seed in range(20) for fault in random_plan(seed, 3, kinds=["cut"]).faults}
-    assert tags == {"cut"}
+def test_every_kind_can_be_drawn() -> None:
+    for kind in KINDS:
+        faults = [fault for seed in range(20) for fault in random_plan(seed, 4, kinds=[kind]).faults]
+        assert {fault.kind for fault in faults} == {kind}
+        assert len(set(map(repr, faults))) > 1, "drawn, and always the same"
+    assert set(DRAWS) == set(KINDS)
+
+
+def test_each_random_plan_bans_some_kinds() -> None:
+    kinds = [{fault.kind for fault in random_plan(seed, 5, faults=100).faults} for seed in range(30)]
+    assert all(len(each) < len(DRAWN) for each in kinds)
+    assert set().union(*kinds) == set(DRAWN)
+
+
+def test_random_plans_leave_half_of_the_nodes_alive() -> None:
+    stayed_dead = 0
+    for seed in range(100):
+        plan = random_plan(seed, 5, faults=30, kinds=["crash_node", "crash_rack", "preempt_node"])
+        dead: set[int] = set()
+        for fault in plan.faults:
+            if isinstance(fault, (CrashNode, PreemptNode)) and fault.reboot_after is None:
+                dead.add(fault.node)
+            elif isinstance(fault, CrashRack) and fault.reboot_after is None:
+                dead.update(fault.nodes)
+        assert len(dead) <= 2
+        stayed_dead += bool(dead)
+    assert stayed_dead > 50
+
+
+def test_a_kind_that_needs_more_nodes_is_refused() -> None:
     with pytest.raises(ValueError, match="no random fault 'cut' for 1 nodes"):
         random_plan(0, 1, kinds=["cut"])

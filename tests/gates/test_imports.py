@@ -41,6 +41,7 @@ CORE_MAY_IMPORT = frozenset(
         "types",
         "typing",
         "weakref",
+        "zlib",
     }
 )
 """Everything in the list computes; nothing in it tells the time, draws a number, waits, or touches the machine."""

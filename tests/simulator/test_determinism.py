@@ -51,7 +51,7 @@ sys.exit(3)
 """
 PLAN = {
     "faults": [
-        {"kind": "crash_worker", "node": 1, "worker": 0, "after_replies": 1},
+        {"kind": "crash_worker", "node": 1, "worker": 0, "moment": "after_reply"},
         {"kind": "crash_node", "node": 2, "at": 1.0, "reboot_after": 0.5},
         {"kind": "loss", "rate": 0.05, "until": 3},
         {"kind": "cut", "a": [3], "b": [0, 1], "at": 0.5, "until": 1.5},

@@ -41,8 +41,30 @@ def run(*faults: AnyFault, tasks: int = 24, **options: Any) -> Any:
 
 FAULTS: dict[str, AnyFault] = {
     "crash worker at a time": p.CrashWorker(node=1, at=0.7),
-    "crash worker before its first reply": p.CrashWorker(node=1, worker=0, after_replies=0),
-    "crash worker after two replies": p.CrashWorker(node=1, worker=0, after_replies=2),
+    "crash worker before its first reply": p.CrashWorker(node=1, worker=0, moment="before_reply"),
+    "crash worker after two replies": p.CrashWorker(node=1, worker=0, moment="after_reply", nth=2),
+    "crash worker with a task that has not started": p.CrashWorker(node=1, moment="before_running", nth=2),
+    "crash worker that runs a task": p.CrashWorker(node=1, moment="running", nth=2),
+    "crash owner": p.CrashOwner(node=1, at=0.7),
+    "crash driver": p.CrashDriver(at=0.7),
+    "pause worker": p.PauseWorker(node=1, at=0.7, lasting=2),
+    "out of memory": p.OutOfMemory(node=1, at=0.7),
+    "crash raylet": p.CrashRaylet(node=2, at=0.8),
+    "crash rack": p.CrashRack(nodes=[1, 2], at=0.8, spread=0.1, reboot_after=1),
+    "preempt node": p.PreemptNode(node=2, at=0.8, notice=1),
+    "launch nodes": p.LaunchNodes(at=0.5, count=3, arrive=2, delay=0.2),
+    "slow commits": p.SlowCommits(delay=0.2, until=3),
+    "late heartbeats": p.LateHeartbeats(node=2, at=0.5, until=40),
+    "crash when a worker has died": p.CrashNode(node=2, after=p.Trigger(message="RegisterWorker", node=1, count=2)),
+    "lose a request": p.LoseMessage(message="RequestLease"),
+    "lose a reply": p.LoseMessage(message="LeaseGranted", count=2),
+    "fill store": p.FillStore(node=1, at=0.5, lasting=3),
+    "evict copies": p.EvictCopies(node=1, at=0.8),
+    "spill error": p.SpillError(node=1, until=3),
+    "torn spill": p.TornSpill(node=1),
+    "corrupt spill": p.CorruptSpill(node=1, at=1),
+    "slow disk": p.SlowDisk(node=1, factor=0.1, until=3),
+    "corrupt chunk": p.CorruptChunk(node=1),
     "crash node": p.CrashNode(node=2, at=0.8),
     "crash and reboot node": p.CrashNode(node=2, at=0.8, reboot_after=1),
     "pause node": p.PauseNode(node=1, at=0.6, until=2),
@@ -76,7 +98,7 @@ def test_a_program_survives_a_storm(seed: int) -> None:
 
 
 def test_a_worker_dies_after_exactly_so_many_replies() -> None:
-    plan = Plan(faults=(p.CrashWorker(node=0, worker=0, after_replies=3),))
+    plan = Plan(faults=(p.CrashWorker(node=0, worker=0, moment="after_reply", nth=3),))
     with simulate(nodes=1, cpus=1, faults=plan, config={"max_retries": 0}):
         ray.init()
         pids = ray.get([ray.remote(os.getpid).remote() for _ in range(3)])
@@ -87,7 +109,7 @@ def test_a_worker_dies_after_exactly_so_many_replies() -> None:
 
 def test_a_plan_for_a_larger_cluster_is_refused() -> None:
     plan = Plan(faults=(p.CrashNode(node=7, at=1),))
-    with pytest.raises(ValueError, match=r"faults\[0\]: there is no node 7 in a cluster of 3 nodes"):
+    with pytest.raises(ValueError, match=r"faults\[0\]\.node: there is no node 7 in a cluster of 3 nodes"):
         simulate(3, faults=plan).__enter__()
     with simulate(nodes=1):
         time.sleep(1)

@@ -10,63 +10,66 @@ from typing import Any
 
 import msgspec
 
-from thornback.faults.plan import AnyFault, Plan
+from thornback.faults.base import unknown
+from thornback.faults.plan import KINDS, Plan
 
 
 class PlanError(ValueError):
     """A plan cannot be used; says where and why."""
 
 
-def load_plan(path: str | Path) -> Plan:
+def load_plan(path: str | Path, nodes: int | None = None) -> Plan:
     """The plan in a JSON file.
 
+    Args:
+        nodes: of the cluster, so that a fault of a node that it does not have is refused; None: do not look.
+
     Raises:
-        PlanError: the file cannot be read or is not a plan.
+        PlanError: the file cannot be read or is not a plan for such a cluster.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PlanError(f"{path}: cannot read the plan: {error}") from None
-    return parse_plan(text, str(path))
+    return parse_plan(text, str(path), nodes)
 
 
-def parse_plan(text: str, source: str = "plan") -> Plan:
-    """The plan in ``text``; ``source`` names it in errors.
+def parse_plan(text: str, source: str = "plan", nodes: int | None = None) -> Plan:
+    """The plan in ``text``; ``source`` names it in errors, ``nodes`` is as for :func:`load_plan`.
 
     Raises:
-        PlanError: this is not a plan.
+        PlanError: this is not a plan for such a cluster.
     """
     try:
-        json.loads(text)
+        data = json.loads(text)
     except json.JSONDecodeError as error:
         raise PlanError(f"{source}:{error.lineno}: this is not JSON: {error.msg}") from None
     try:
         plan = msgspec.json.decode(text, type=Plan)
     except msgspec.ValidationError as error:
-        raise PlanError(_explained(str(error), text, source)) from None
-    for index, fault in enumerate(plan.faults):
-        reason = _contradiction(fault)
-        if reason:
-            line = line_of(text, ["faults", index])
-            raise PlanError(f"{source}:{line}: faults[{index}]: {reason}")
+        raise PlanError(_explained(str(error), text, data, source)) from None
+    problem = None if nodes is None else plan.problem(nodes)
+    if problem is not None:
+        index, field, reason = problem
+        line = line_of(text, ["faults", index, *field.split(".")])
+        raise PlanError(f"{source}:{line}: faults[{index}].{field}: {reason}")
     return plan
 
 
-def _contradiction(fault: AnyFault) -> str:
-    at, until = getattr(fault, "at", None), getattr(fault, "until", None)
-    if at is not None and until is not None and until <= at:
-        return f"until ({until:g}) must be later than at ({at:g})"
-    if hasattr(fault, "after_replies") and (fault.at is None) == (fault.after_replies is None):
-        return "crash_worker needs either at or after_replies"
-    return ""
-
-
-def _explained(message: str, text: str, source: str) -> str:
+def _explained(message: str, text: str, data: Any, source: str) -> str:
     reason, _, where = message.partition(" - at `")
     path = _path(where.rstrip("`"))
+    if path and path[-1] == "kind":
+        reason = unknown("kind of fault", str(_at(data, path)), tuple(KINDS))
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
     place = f"{source}:{line_of(text, path)}"
     return f"{place}: {field}: {reason}" if field else f"{place}: {reason}"
+
+
+def _at(data: Any, path: list[str | int]) -> Any:
+    for part in path:
+        data = data[part]
+    return data
 
 
 def _path(text: str) -> list[str | int]:

@@ -1,169 +1,118 @@
-"""The vocabulary of faults. A plan is a list of them; as JSON, each is an object whose field ``kind`` names it.
+"""Plans: the faults that happen in one run. As JSON, each fault is an object whose field ``kind`` names it.
 
-Times are seconds since the start, rates are probabilities, and nodes are given by index (0 is the head).
+The vocabulary is in :mod:`.process_faults`, :mod:`.node_faults`, :mod:`.link_faults` and :mod:`.storage_faults`; all of
+it can be imported from here. Times are seconds since the start, rates are probabilities, and nodes are given by index
+(0 is the head).
 """
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, TypeAlias, Union
+from typing import Any, TypeAlias, Union, get_args
 
 import msgspec
-from msgspec import Meta
 
-Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
-Rate: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
-NodeIndex: TypeAlias = Annotated[int, Meta(ge=0)]
-Nodes: TypeAlias = Annotated[list[NodeIndex], Meta(min_length=1)]
+from thornback.faults.base import EVENTS, MESSAGE_NAMES, Fault, LastingFault, Trigger
+from thornback.faults.link_faults import Bandwidth, Cut, Delay, Duplicate, LinkFault, LoseMessage, Loss, Reorder, Reset
+from thornback.faults.node_faults import (
+    ClockDrift,
+    ClockStep,
+    CrashGcs,
+    CrashNode,
+    CrashRack,
+    CrashRaylet,
+    LateHeartbeats,
+    LaunchNodes,
+    PauseNode,
+    PreemptNode,
+    SlowCommits,
+    SlowNode,
+)
+from thornback.faults.process_faults import (
+    CrashDriver,
+    CrashOwner,
+    CrashWorker,
+    FailedStart,
+    OutOfMemory,
+    PauseWorker,
+    SlowStart,
+)
+from thornback.faults.storage_faults import (
+    CorruptChunk,
+    CorruptSpill,
+    EvictCopies,
+    FillStore,
+    SlowDisk,
+    SpillError,
+    TornSpill,
+)
 
-
-class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag=True):
-    """Base of all faults."""
-
-    lossy: ClassVar[bool] = False
-    """Whether it can lose messages on a link."""
-
-
-class CrashWorker(Fault, frozen=True, kw_only=True, tag="crash_worker"):
-    """A worker process is killed: at a time, or when it is about to send a reply."""
-
-    node: NodeIndex
-    worker: Annotated[int, Meta(ge=0)] | None = None
-    """Counts the workers that the node starts, from 0; by default the first one that runs a task."""
-    at: Seconds | None = None
-    after_replies: Annotated[int, Meta(ge=0)] | None = None
-    """It dies as soon as that many task replies have left it; 0: before its first reply leaves."""
-
-
-class CrashNode(Fault, frozen=True, kw_only=True, tag="crash_node"):
-    """All processes of a node end at once, and its memory is lost."""
-
-    node: Annotated[int, Meta(ge=1)]
-    at: Seconds
-    reboot_after: Seconds | None = None
-    """It starts again, as a new node, after so many seconds."""
-
-
-class PauseNode(Fault, frozen=True, kw_only=True, tag="pause_node"):
-    """All processes of a node stop taking part, and go on later as if nothing had happened."""
-
-    node: Annotated[int, Meta(ge=1)]
-    at: Seconds
-    until: Seconds
-
-
-class SlowNode(Fault, frozen=True, kw_only=True, tag="slow_node"):
-    """Computing and starting processes takes longer on a node."""
-
-    node: NodeIndex
-    factor: Annotated[float, Meta(gt=0)]
-    at: Seconds = 0.0
-    until: Seconds | None = None
-
-
-class SlowStart(Fault, frozen=True, kw_only=True, tag="slow_start"):
-    """Starting a worker takes longer."""
-
-    node: NodeIndex
-    delay: Seconds
-    at: Seconds = 0.0
-    until: Seconds | None = None
-
-
-class FailedStart(Fault, frozen=True, kw_only=True, tag="failed_start"):
-    """The next worker processes of a node end before they are up."""
-
-    node: NodeIndex
-    count: Annotated[int, Meta(ge=1)] = 1
-    at: Seconds = 0.0
-
-
-class LinkFault(Fault, frozen=True, kw_only=True):
-    """Base of the faults of links: from the nodes ``a`` to the nodes ``b`` and back. By default all nodes."""
-
-    a: Nodes | None = None
-    b: Nodes | None = None
-    one_way: bool = False
-    """Only from ``a`` to ``b``."""
-    at: Seconds = 0.0
-    until: Seconds | None = None
-
-
-class Cut(LinkFault, frozen=True, kw_only=True, tag="cut"):
-    """No message passes."""
-
-    lossy: ClassVar[bool] = True
-
-
-class Loss(LinkFault, frozen=True, kw_only=True, tag="loss"):
-    """Some messages are lost."""
-
-    lossy: ClassVar[bool] = True
-    rate: Rate
-
-
-class Duplicate(LinkFault, frozen=True, kw_only=True, tag="duplicate"):
-    """Some messages arrive twice."""
-
-    lossy: ClassVar[bool] = True
-    rate: Rate
-
-
-class Reorder(LinkFault, frozen=True, kw_only=True, tag="reorder"):
-    """Some messages are late, and overtaken by others."""
-
-    lossy: ClassVar[bool] = True
-    rate: Rate
-    window: Seconds = 0.01
-    """How late at most."""
-
-
-class Delay(LinkFault, frozen=True, kw_only=True, tag="delay"):
-    """Messages take longer."""
-
-    seconds: Seconds
-    jitter: Seconds = 0.0
-    """Up to which a random time is added."""
-
-
-class Bandwidth(LinkFault, frozen=True, kw_only=True, tag="bandwidth"):
-    """Large messages take longer."""
-
-    factor: Annotated[float, Meta(gt=0)]
-    """On the bandwidth; below 1 is slower."""
-
-
-class Reset(Fault, frozen=True, kw_only=True, tag="reset"):
-    """The connection between two nodes breaks: what is under way is lost."""
-
-    lossy: ClassVar[bool] = True
-    a: NodeIndex
-    b: NodeIndex
-    at: Seconds
-
-
-class ClockStep(Fault, frozen=True, kw_only=True, tag="clock_step"):
-    """The clock of a node jumps forward."""
-
-    node: NodeIndex
-    seconds: Seconds
-    at: Seconds
-
-
-class ClockDrift(Fault, frozen=True, kw_only=True, tag="clock_drift"):
-    """The clock of a node runs too fast (or, below 0, too slow)."""
-
-    node: NodeIndex
-    parts_per_million: Annotated[float, Meta(ge=-500_000, le=500_000)]
-    at: Seconds = 0.0
-
+__all__ = [
+    "EVENTS",
+    "KINDS",
+    "MESSAGE_NAMES",
+    "AnyFault",
+    "Bandwidth",
+    "ClockDrift",
+    "ClockStep",
+    "CorruptChunk",
+    "CorruptSpill",
+    "CrashDriver",
+    "CrashGcs",
+    "CrashNode",
+    "CrashOwner",
+    "CrashRack",
+    "CrashRaylet",
+    "CrashWorker",
+    "Cut",
+    "Delay",
+    "Duplicate",
+    "EvictCopies",
+    "FailedStart",
+    "Fault",
+    "FillStore",
+    "LastingFault",
+    "LateHeartbeats",
+    "LaunchNodes",
+    "LinkFault",
+    "LoseMessage",
+    "Loss",
+    "OutOfMemory",
+    "PauseNode",
+    "PauseWorker",
+    "Plan",
+    "PreemptNode",
+    "Reorder",
+    "Reset",
+    "SlowCommits",
+    "SlowDisk",
+    "SlowNode",
+    "SlowStart",
+    "SpillError",
+    "TornSpill",
+    "Trigger",
+    "json_schema",
+]
 
 AnyFault: TypeAlias = Union[
     CrashWorker,
-    CrashNode,
-    PauseNode,
-    SlowNode,
+    CrashOwner,
+    CrashDriver,
+    PauseWorker,
+    OutOfMemory,
     SlowStart,
     FailedStart,
+    CrashNode,
+    CrashRaylet,
+    CrashRack,
+    PreemptNode,
+    LaunchNodes,
+    CrashGcs,
+    SlowCommits,
+    LateHeartbeats,
+    PauseNode,
+    SlowNode,
+    ClockStep,
+    ClockDrift,
     Cut,
     Loss,
     Duplicate,
@@ -171,9 +120,18 @@ AnyFault: TypeAlias = Union[
     Delay,
     Bandwidth,
     Reset,
-    ClockStep,
-    ClockDrift,
+    LoseMessage,
+    FillStore,
+    EvictCopies,
+    SpillError,
+    TornSpill,
+    CorruptSpill,
+    SlowDisk,
+    CorruptChunk,
 ]
+
+KINDS: dict[str, type[Fault]] = {str(kind.__struct_config__.tag): kind for kind in get_args(AnyFault)}
+"""The whole vocabulary, by the names that plans use."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -191,13 +149,30 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     @property
     def end(self) -> float:
         """When the last fault has begun or ended, in seconds; faults without end count by their beginning."""
-        times = [0.0]
-        for fault in self.faults:
-            for name in ("at", "until"):
-                times.append(getattr(fault, name, None) or 0.0)
-            times.append((getattr(fault, "at", None) or 0.0) + (getattr(fault, "reboot_after", None) or 0.0))
-        return max(times)
+        return max((fault.end for fault in self.faults), default=0.0)
+
+    def problem(self, nodes: int) -> tuple[int, str, str] | None:
+        """The first fault that a cluster of ``nodes`` nodes cannot have: its place in the plan, the field, and the
+        reason; None if there is none. Nodes that the plan launches count."""
+        known = nodes + sum(fault.count for fault in self.faults if isinstance(fault, LaunchNodes))
+        for index, fault in enumerate(self.faults):
+            for field, named in fault.named_nodes():
+                for node in named:
+                    if node >= known:
+                        which = "only node 0" if known == 1 else f"nodes 0 to {known - 1}"
+                        return index, field, f"there is no node {node} in a cluster of {known} nodes: it has {which}"
+        return None
 
     def to_json(self) -> bytes:
         """The plan as :func:`thornback.faults.loader.load_plan` reads it."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of plans."""
+    schema = msgspec.json.schema(Plan)
+    triggers = schema["$defs"]["Trigger"]["properties"]
+    for field, names in (("message", MESSAGE_NAMES), ("event", EVENTS)):
+        triggers[field] = {"enum": [*names, None], "default": None}
+    schema["$defs"]["LoseMessage"]["properties"]["message"] = {"enum": list(MESSAGE_NAMES)}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Thornback fault plan", **schema}

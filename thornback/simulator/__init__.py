@@ -66,12 +66,13 @@ def simulate(
     from thornback.simulator.cluster import node_specs
     from thornback.simulator.world import World
 
+    specs = node_specs(nodes, cpus, resources, object_store_memory)
     if isinstance(faults, (str, Path)):
         from thornback.faults.loader import load_plan
 
-        faults = load_plan(faults)
+        faults = load_plan(faults, len(specs))
     return World(
-        node_specs(nodes, cpus, resources, object_store_memory),
+        specs,
         seed=seed,
         faults=faults,
         trace=trace,

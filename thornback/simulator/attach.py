@@ -34,6 +34,7 @@ def attach(namespace: str | None = None, config: Mapping[str, Any] | None = None
         thread.sleep(_STEP)
     settings = Config.of({**msgspec.structs.asdict(simulation.config), **(config or {})})
     process = simulation.nodes[0].start_driver(settings)
+    process.is_program = True
     runtime: Runtime = process.runtime
     try:
         start_job(runtime, namespace or "", " ".join(sys.argv), {})

@@ -12,11 +12,16 @@ if TYPE_CHECKING:
 
 
 class DurableTables:
-    """What is on the disk of a node: survives its processes and its power."""
+    """What is on the disk of a node: survives its processes and its power.
 
-    __slots__ = ("rows",)
+    Attributes:
+        delay: nanoseconds that each commit takes longer.
+    """
+
+    __slots__ = ("delay", "rows")
 
     def __init__(self) -> None:
+        self.delay = 0
         self.rows: dict[tuple[str, bytes], bytes] = {}
 
     def apply(self, writes: Sequence[Write]) -> None:
@@ -46,7 +51,7 @@ class SimulatedStore:
     def commit(self, writes: Sequence[Write], then: Callable[[], None]) -> None:
         """Make all the writes or none, then start a turn with ``then()``."""
         now = self._process.engine._now
-        self._busy_until = max(now, self._busy_until) + self.latency
+        self._busy_until = max(now, self._busy_until) + self.latency + self._tables.delay
         taken = tuple(writes)
 
         def commit() -> None:

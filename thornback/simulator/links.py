@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from thornback.core.ids import Address
 from thornback.core.links import Frame, ReliableLink
 from thornback.core.messages import Deaths, Message
 from thornback.simulator.engine import Call, Event
+from thornback.simulator.network import Batch, Link, Network
 from thornback.simulator.process import ENDED, Process
-
-if TYPE_CHECKING:
-    from thornback.simulator.network import Link, Network
 
 UNRELIABLE = -1
 """Number of a frame that is not sent again."""
@@ -59,7 +57,10 @@ def deliver(network: Network, link: Link, parcel: Parcel) -> None:
     target = link.target
     network.messages += len(parcel.messages)
     network.trace.delivered(link.source.address, parcel.to, parcel.messages, parcel.cause)
-    target.receive(parcel.to, link.source.address, parcel.messages)
+    if network.triggers is None:
+        target.receive(parcel.to, link.source.address, parcel.messages)
+    else:
+        network.triggers.hand_over(Batch(network, link, parcel.to, parcel.messages, parcel.cause))
     for message in parcel.messages:
         if type(message) is Deaths and target.gate != ENDED:
             network.forget_ended(target, [death.address for death in message.deaths])
@@ -137,6 +138,8 @@ class Endpoint:
             return
         rule = network.conditions.between(link.source.node.index, link.target.node.index)
         if rule.cut or (rule.loss and network.chance() < rule.loss):
+            return
+        if network.losing and frame.payload is not None and network.loses(link, frame.payload.messages):
             return
         self._schedule(frame, in_order=not (rule.reorder and network.chance() < rule.reorder))
         if rule.duplicate and network.chance() < rule.duplicate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from heapq import heappush
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from thornback.simulator.trace import RunTrace
 
 if TYPE_CHECKING:
     from thornback.simulator.links import Endpoint
+    from thornback.simulator.triggers import Triggers
 
 SMALL = 4096
 """Batches with less payload than this take no bandwidth."""
@@ -95,7 +97,14 @@ class Batch(Event):
         network.messages += len(messages)
         sender = link.source.address
         network.trace.delivered(sender, self.to, messages, self.cause)
-        target.receive(self.to, sender, messages)
+        if network.triggers is None:
+            target.receive(self.to, sender, messages)
+        else:
+            network.triggers.hand_over(self)
+
+    def rest(self, begin: int) -> Batch:
+        """The messages from that place on, which the target has not handled yet."""
+        return Batch(self.network, self.link, self.to, self.messages[begin:], self.cause)
 
 
 class PeerDown(Event):
@@ -116,6 +125,29 @@ class PeerDown(Event):
         self.process.peer_down(self.address, self.detail)
 
 
+@dataclass(slots=True)
+class Losing:
+    """The next messages of one kind are lost.
+
+    Attributes:
+        message: name of the kind.
+        sender: node they come from, by index; None: any.
+        left: how many.
+    """
+
+    message: str
+    sender: int | None
+    left: int
+
+    def takes(self, link: Link, messages: list[Message]) -> bool:
+        """Whether these messages, which travel together, are lost; counts them."""
+        if not self.left or self.sender not in (None, link.source.node.index):
+            return False
+        lost = any(type(message).__name__ == self.message for message in messages)
+        self.left -= lost
+        return lost
+
+
 class Network:
     """All links of a simulation.
 
@@ -126,6 +158,8 @@ class Network:
     Attributes:
         messages: delivered so far.
         conditions: the faults of now.
+        triggers: what faults wait for, if they wait for messages.
+        losing: kinds of messages of which the next ones are lost.
     """
 
     def __init__(
@@ -138,6 +172,8 @@ class Network:
         self.codec = codec
         self.messages = 0
         self.conditions = Conditions(self._released)
+        self.triggers: Triggers | None = None
+        self.losing: list[Losing] = []
         self.directory: dict[Address, Process] = {}
         self._jitter = seeds.stream(seed, "network", "jitter").random
         self.resends = seeds.stream(seed, "network", "resends")
@@ -285,6 +321,10 @@ class Network:
             for link in process.links.values():
                 if {link.source.node.index, link.target.node.index} == {first, second}:
                     link.epoch += 1
+
+    def loses(self, link: Link, messages: list[Message]) -> bool:
+        """Whether these messages, about to be transmitted together, are among those to be lost."""
+        return any(losing.takes(link, messages) for losing in self.losing)
 
     def forget_ended(self, process: Process, addresses: list[Address]) -> None:
         """``process`` was told that these processes or nodes have ended: drop the state of its links to those that

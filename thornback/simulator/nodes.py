@@ -91,6 +91,10 @@ class Node:
         everyone = (self.process, self.gcs, *self.drivers.values(), *self.workers.values())
         return [process for process in everyone if process is not None and not process.ended]
 
+    def running_workers(self) -> list[UserProcess]:
+        """Its worker processes that are up, in the order of their start."""
+        return [process for process in self.workers.values() if process is not None and not process.ended]
+
     # --- The node process
 
     def boot(self, delay: int) -> None:
@@ -150,6 +154,30 @@ class Node:
         self.drivers.clear()
         self.memory.clear()
         self.egress_free = 0
+
+    def crash_raylet(self, orphans_live: int, restart_after: int | None) -> None:
+        """The node process ends; its workers and drivers live on for a moment, then notice, and end too.
+
+        Args:
+            orphans_live: nanoseconds.
+            restart_after: nanoseconds until a new node process starts, at least ``orphans_live``; None: never.
+        """
+        if self.process is None or self.process.ended:
+            return
+        raylet = self.process
+        self.world.end_process(raylet, "killed (SIGKILL)")
+
+        def orphans_end() -> None:
+            if self.process is raylet:
+                self.crash("its raylet has ended")
+
+        self.world.engine.call_after(orphans_live, orphans_end)
+        if restart_after is not None:
+            self.boot(max(restart_after, orphans_live + 1))
+
+    def notice_preemption(self, notice: int) -> None:
+        """The cloud says that the machine goes in ``notice`` nanoseconds."""
+        self.world.trace.event("node.preempted", self.node_id, notice)
 
     def pause(self) -> None:
         """All its processes stop taking part (SIGSTOP), but are not gone."""

@@ -221,10 +221,10 @@ class UserProcess(Process):
     Attributes:
         threads: its user threads, in order of their creation.
         number: counts the workers that were started on the node, from 0; -1 for a driver.
-        replies: how many task replies have left it.
+        is_program: it is the driver of the simulated program itself.
     """
 
-    __slots__ = ("core", "number", "replies", "runtime", "started_through", "threads", "user_code")
+    __slots__ = ("core", "is_program", "number", "runtime", "started_through", "threads", "user_code")
 
     core: WorkerCore
     runtime: Any
@@ -235,13 +235,19 @@ class UserProcess(Process):
         self.threads: list[GreenletThread] = []
         self.user_code: SimulatedUserCode | None = None
         self.started_through: int | None = None
-        self.replies = 0
+        self.is_program = False
 
     @property
     def is_busy(self) -> bool:
         """Whether a task or actor method runs here."""
         executor = self.core.executor
         return executor is not None and bool(executor.running)
+
+    def owns(self) -> int:
+        """How much would be lost with it: unfinished tasks that it has submitted, its actors and its objects."""
+        owner = self.core.owner
+        unfinished = sum(task.state != DONE for task in owner.tasks.table.values())
+        return unfinished + len(owner.actors.creations) + len(owner.references.table)
 
     def pending(self) -> list[str]:
         """For people: the unfinished tasks that this process has submitted."""
@@ -258,6 +264,8 @@ class UserProcess(Process):
         receive = self.core.receive
         for message in messages:
             receive(sender, message)
+        if self.gate == ENDED:
+            return
         self.core.end_turn()
         if self.outbox:
             self.flush()

@@ -219,15 +219,29 @@ class World:
     def kill_worker(self, node: int, worker: int | None = None) -> bool:
         """Kill a worker of a node: the ``worker``-th that was started there (from 0), by default the first one that
         runs a task, or else any. False if it does not exist or has ended."""
-        running = [each for each in self.nodes[node].workers.values() if each is not None and not each.ended]
+        process = self.find_worker(node, worker)
+        if process is not None:
+            self.fault("crash_worker", process.address)
+            self.end_process(process, "killed (SIGKILL)")
+        return process is not None
+
+    def find_worker(self, node: int, worker: int | None = None) -> UserProcess | None:
+        """A running worker, chosen as for :meth:`kill_worker`."""
+        running = self.nodes[node].running_workers()
         if worker is None:
             running.sort(key=lambda process: not process.is_busy)
         else:
             running = [process for process in running if process.number == worker]
-        if running:
-            self.fault("crash_worker", running[0].address)
-            self.end_process(running[0], "killed (SIGKILL)")
-        return bool(running)
+        return running[0] if running else None
+
+    def add_node(self, cpus: float) -> Node:
+        """One more machine, which starts now and has the next index."""
+        template = self.nodes[-1].spec
+        resources = {**template.resources, "CPU": cpus}
+        node = Node(self, len(self.nodes), NodeSpec(resources, {}, template.object_store_memory))
+        self.nodes.append(node)
+        node.boot(node.vary(self.model.node_start))
+        return node
 
     def run_out_of_memory(self, node: int) -> bool:
         """Let a node find its memory full, so that it ends a worker as it does when that is so; False if it has none

@@ -137,6 +137,8 @@ class ObjectChunk(Message, frozen=True, tag=95):
     total: int
     """Size of the object; -1: not here."""
     data: bytes
+    checksum: int = 0
+    """CRC-32 of the data."""
 
 
 class CopyChanged(Message, frozen=True, tag=96):

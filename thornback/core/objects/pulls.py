@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from zlib import crc32
 
 from thornback.core.config import Config
 from thornback.core.ids import Address, NodeId, ObjectId, owner_of
@@ -11,11 +12,26 @@ from thornback.core.objects.entry import Entry
 from thornback.core.objects.store import NodeStore
 from thornback.core.ports import Ports
 
+DAMAGE_LIMIT = 3
+"""Damaged chunks after which a transfer goes on from another node."""
+
 
 class Pull:
     """One object on its way to this node."""
 
-    __slots__ = ("asked", "entry", "nodes", "object_id", "readers", "received", "reserving", "seen", "size", "tried")
+    __slots__ = (
+        "asked",
+        "damaged",
+        "entry",
+        "nodes",
+        "object_id",
+        "readers",
+        "received",
+        "reserving",
+        "seen",
+        "size",
+        "tried",
+    )
 
     def __init__(self, object_id: ObjectId, size: int, nodes: tuple[NodeId, ...]) -> None:
         self.object_id = object_id
@@ -32,6 +48,8 @@ class Pull:
         self.asked = 0
         self.received: dict[int, int] = {}
         """Offset to size of the chunks that have arrived."""
+        self.damaged = 0
+        """Chunks whose bytes had changed on the way."""
 
 
 class Pulls:
@@ -40,6 +58,7 @@ class Pulls:
     def __init__(self, node_id: NodeId, ports: Ports, store: NodeStore, config: Config) -> None:
         self.node_id = node_id
         self.transport = ports.transport
+        self.trace = ports.trace
         self.store = store
         self.config = config
         self.active: dict[ObjectId, Pull] = {}
@@ -161,6 +180,9 @@ class Pulls:
         if message.total < 0:
             self._next_node(pull)
             return
+        if crc32(message.data) != message.checksum:
+            self._damaged(pull, message)
+            return
         assert pull.entry is not None
         self.in_flight -= len(message.data)
         pull.received[message.offset] = len(message.data)
@@ -168,6 +190,16 @@ class Pulls:
         if sum(pull.received.values()) >= pull.size:
             self._complete(pull)
         self._continue()
+
+    def _damaged(self, pull: Pull, chunk: ObjectChunk) -> None:
+        """Bytes have changed on the way: ask for them again, and after some failures another node."""
+        pull.damaged += 1
+        if self.trace.enabled:
+            self.trace.event("object.chunk_damaged", pull.object_id, chunk.offset)
+        if pull.damaged % DAMAGE_LIMIT == 0:
+            self._next_node(pull)
+        else:
+            self.transport.send(pull.nodes[0], FetchObject(pull.object_id, chunk.offset, len(chunk.data)))
 
     def _complete(self, pull: Pull) -> None:
         entry = pull.entry
@@ -230,7 +262,8 @@ class Pulls:
             self.transport.send(sender, ObjectChunk(message.object_id, message.offset, -1, b""))
             return
         view = self.store.memory.read(entry.offset + message.offset, message.size, _nothing)
-        self.transport.send(sender, ObjectChunk(message.object_id, message.offset, entry.size, bytes(view)))
+        data = bytes(view)
+        self.transport.send(sender, ObjectChunk(message.object_id, message.offset, entry.size, data, crc32(data)))
 
 
 def _nothing() -> None:

@@ -281,11 +281,12 @@ class NodeStore:
 
     def _take(self, size: int) -> int | None:
         offset = self.allocator.allocate(size)
-        while offset is None and self._evict_one():
+        while offset is None and self.evict_one():
             offset = self.allocator.allocate(size)
         return offset
 
-    def _evict_one(self) -> bool:
+    def evict_one(self) -> bool:
+        """Free the memory of the least recently used object of which there is another copy; False: there is none."""
         for entry in self._copies.values():
             self._delete(entry)
             self.transport.send(owner_of(entry.object_id), CopyChanged(entry.object_id, False))

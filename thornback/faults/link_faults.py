@@ -1,0 +1,101 @@
+"""Faults of the network between nodes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from thornback.faults.base import (
+    MESSAGE_NAMES,
+    Count,
+    Factor,
+    Fault,
+    LastingFault,
+    NodeIndex,
+    Nodes,
+    Rate,
+    Seconds,
+    unknown,
+)
+
+
+class LinkFault(LastingFault, frozen=True, kw_only=True):
+    """Base of the faults of links: from the nodes ``a`` to the nodes ``b`` and back. By default all nodes.
+
+    A node that is in neither list is not concerned: if it reaches both sides of a cut, it is a bridge between them.
+    """
+
+    a: Nodes | None = None
+    b: Nodes | None = None
+    one_way: bool = False
+    """Only from ``a`` to ``b``: with ``a`` at the asking side requests are hit, the other way round replies."""
+
+
+class Cut(LinkFault, frozen=True, kw_only=True, tag="cut"):
+    """No message passes."""
+
+    lossy: ClassVar[bool] = True
+
+
+class Loss(LinkFault, frozen=True, kw_only=True, tag="loss"):
+    """Some messages are lost."""
+
+    lossy: ClassVar[bool] = True
+    rate: Rate
+
+
+class Duplicate(LinkFault, frozen=True, kw_only=True, tag="duplicate"):
+    """Some messages arrive twice."""
+
+    lossy: ClassVar[bool] = True
+    rate: Rate
+
+
+class Reorder(LinkFault, frozen=True, kw_only=True, tag="reorder"):
+    """Some messages are late, and overtaken by others."""
+
+    lossy: ClassVar[bool] = True
+    rate: Rate
+    window: Seconds = 0.01
+    """How late at most."""
+
+
+class Delay(LinkFault, frozen=True, kw_only=True, tag="delay"):
+    """Messages take longer."""
+
+    seconds: Seconds
+    jitter: Seconds = 0.0
+    """Up to which a random time is added."""
+
+
+class Bandwidth(LinkFault, frozen=True, kw_only=True, tag="bandwidth"):
+    """Large messages take longer."""
+
+    factor: Factor
+    """On the bandwidth; below 1 is slower."""
+
+
+class Reset(Fault, frozen=True, kw_only=True, tag="reset"):
+    """The connection between two nodes breaks: what is under way is lost. ``after`` an ``ObjectChunk``, that is in the
+    middle of a transfer."""
+
+    lossy: ClassVar[bool] = True
+    a: NodeIndex
+    b: NodeIndex
+
+
+class LoseMessage(Fault, frozen=True, kw_only=True, tag="lose_message"):
+    """The next messages of one kind between nodes are lost, each once: a request, or the reply to one."""
+
+    lossy: ClassVar[bool] = True
+    always_timed: ClassVar[bool] = False
+    message: str
+    """Name of its kind, as in ``thornback.core.messages``; what travels together with it is lost too."""
+    sender: NodeIndex | None = None
+    """Node that it comes from; by default any."""
+    count: Count = 1
+
+    def problem(self) -> str:
+        """Why this fault is impossible; "" if it is not."""
+        if self.message not in MESSAGE_NAMES:
+            return unknown("message", self.message, MESSAGE_NAMES)
+        return super().problem()
