@@ -31,6 +31,8 @@ class RequestLease(Message, frozen=True, tag=20):
     patience: int = 0
     """How long it waits at the first node that it asks before it is passed on, nanoseconds: what it would take to move
     the arguments of its tasks from there."""
+    priority: int = 0
+    """Within the job; a higher one goes first."""
 
 
 class LeaseGranted(Message, frozen=True, tag=21):

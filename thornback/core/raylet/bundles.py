@@ -77,7 +77,7 @@ class RayletBundles:
         if any(bundle is not None for bundle in known):
             return all(bundle is not None and bundle.attempt == message.attempt for bundle in known)
         taken: dict[int, Bundle] = {}
-        pool = self.leases.free
+        pool = self.leases.grants.free
         for index, demand in message.bundles:
             if not pool.fits(demand):
                 for bundle in taken.values():
@@ -87,7 +87,7 @@ class RayletBundles:
             taken[index] = Bundle(message.group_id, index, message.attempt, demand, gpus)
         group.bundles.update(taken)
         self.groups[message.group_id] = group
-        self.leases.changed = True
+        self.leases.grants.changed = True
         if self.trace.enabled:
             for bundle in taken.values():
                 detail = (self.node_id, bundle.index, message.attempt, dict(bundle.pool.total), dict(bundle.gpus))
@@ -128,10 +128,12 @@ class RayletBundles:
 
     def _give_back(self, bundle: Bundle) -> None:
         """What is free in the bundle is free on the node at once; what its tasks hold, when their workers end."""
-        self.leases.free.give(bundle.pool.available, {key: units for key, units in bundle.pool.gpus.items() if units})
+        self.leases.grants.free.give(
+            bundle.pool.available, {key: units for key, units in bundle.pool.gpus.items() if units}
+        )
         if self.trace.enabled:
             self.trace.event("bundle.released", bundle.group_id, (self.node_id, bundle.index, bundle.attempt))
-        self.leases.bundle_removed(bundle.pool, GROUP_REMOVED)
+        self.leases.grants.bundle_removed(bundle.pool, GROUP_REMOVED)
 
     # --- Leases in bundles
 

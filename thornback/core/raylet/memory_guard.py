@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from thornback.core.config import Config
 from thornback.core.ports import Clock
-from thornback.core.raylet.leases import Grant, RayletLeases
+from thornback.core.raylet.grants import Grant, RayletGrants
 from thornback.core.raylet.pool import Worker, WorkerPool
 
 
@@ -23,10 +23,10 @@ class MemoryReport(NamedTuple):
 class MemoryGuard:
     """Ends one worker at a time while memory is short, and gives the memory time to come back."""
 
-    def __init__(self, clock: Clock, pool: WorkerPool, leases: RayletLeases, config: Config) -> None:
+    def __init__(self, clock: Clock, pool: WorkerPool, grants: RayletGrants, config: Config) -> None:
         self._clock = clock
         self._pool = pool
-        self._leases = leases
+        self._grants = grants
         self._config = config
         self._quiet_until = 0
         self._victim: Worker | None = None
@@ -37,7 +37,7 @@ class MemoryGuard:
             return None
         if self._victim is not None and self._victim.worker_id in self._pool.workers:
             return None
-        grants = [grant for grant in self._leases.grants.values() if grant.worker is not None]
+        grants = [grant for grant in self._grants.table.values() if grant.worker is not None]
         if not grants:
             return None
         worker = max(grants, key=_preference).worker

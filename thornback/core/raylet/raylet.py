@@ -32,6 +32,7 @@ from thornback.core.objects.pulls import Pulls
 from thornback.core.objects.store import NodeStore
 from thornback.core.ports import Disk, ObjectMemory, Ports, Processes
 from thornback.core.raylet.bundles import RayletBundles
+from thornback.core.raylet.grants import RayletGrants
 from thornback.core.raylet.leases import RayletLeases
 from thornback.core.raylet.memory_guard import MemoryGuard
 from thornback.core.raylet.pool import WorkerPool
@@ -81,13 +82,14 @@ class Raylet:
         cpus = total.get(CPU, 0) // UNIT
         self.view = ClusterView()
         self.view_version = 0
-        self.pool = WorkerPool(node_id, ports, processes, config, cpus, lambda: self.leases.workers_ready())
-        self.leases = RayletLeases(node_id, ports, self.pool, self.view, config, total)
-        self.memory_guard = MemoryGuard(self.clock, self.pool, self.leases, config)
+        self.pool = WorkerPool(node_id, ports, processes, config, cpus, lambda: self.grants.workers_ready())
+        self.grants = RayletGrants(node_id, ports, self.pool, total)
+        self.leases = RayletLeases(node_id, ports, self.grants, self.view, config, total)
+        self.memory_guard = MemoryGuard(self.clock, self.pool, self.grants, config)
         self.store = NodeStore(node_id, ports, memory, config, disk)
         self.pulls = Pulls(node_id, ports, self.store, config)
         self.bundles = self.leases.bundles = RayletBundles(node_id, ports, self.leases, config)
-        self.parts = (self.leases, self.bundles, self.store, self.pulls)
+        self.parts = (self.leases, self.grants, self.bundles, self.store, self.pulls)
         self.drivers: dict[WorkerId, JobId] = {}
         self._pids: dict[WorkerId, int] = {}
         self._deaths: dict[Address, Death] = {}
@@ -112,7 +114,7 @@ class Raylet:
     def _register(self) -> None:
         self.transport.send(GCS, RegisterNode(self._own_view(), self.is_head))
         self.bundles.held()
-        self.leases.changed = False
+        self.grants.changed = False
 
     def _own_view(self) -> NodeView:
         self._version += 1
@@ -122,7 +124,7 @@ class Raylet:
             self._version,
             self.name,
             dict(leases.total),
-            dict(leases.available),
+            dict(self.grants.free.available),
             self.labels,
             waiting=leases.waiting,
             endpoint=self.endpoint,
@@ -166,8 +168,8 @@ class Raylet:
         """Grant what can be granted, tell the GCS what has changed, ask it for news where that could help."""
         self.leases.end_turn()
         self.pulls.end_turn()
-        if self.leases.changed:
-            self.leases.changed = False
+        if self.grants.changed:
+            self.grants.changed = False
             self.view.apply(self._own_view())
             if not self._report_timer:
                 self._report_timer = True
@@ -229,7 +231,7 @@ class Raylet:
         reason = f"{worker.reason} ({detail})" if worker.reason else detail
         through = self.processes.started_through(worker_id)
         self.processes.forget(worker_id)
-        self.leases.worker_exited(worker, reason, through)
+        self.grants.worker_exited(worker, reason, through)
         self._pids.pop(worker_id, None)
         if worker.used:
             self._process_ended(worker_id, reason)
@@ -262,7 +264,7 @@ class Raylet:
     def on_job_ended(self, sender: Address, message: JobEnded) -> None:
         """A program is over: its task workers end; the GCS ends its actors."""
         for worker in self.pool.of_job(message.job_id):
-            grant = self.leases.grants.get(worker.lease_id)
+            grant = self.grants.table.get(worker.lease_id)
             if grant is None or not grant.request.actor_id:
                 self.pool.kill(worker, "its job has ended")
 

@@ -1,0 +1,139 @@
+"""Which leases a node asks back, so that those that wait get their part."""
+
+from __future__ import annotations
+
+from thornback.core.config import MILLISECOND, Config
+from thornback.core.ids import Address, JobId, LeaseId, TaskId
+from thornback.core.messages import ReclaimLeases
+from thornback.core.ports import Ports
+from thornback.core.raylet.grants import Grant, RayletGrants
+from thornback.core.resources import Resources, add, subtract
+from thornback.core.scheduling.fair_queue import FairQueue, Shape, shape_of
+
+
+class Reclaiming:
+    """Takes leases back while others wait: at once those without work, and those in use by turns.
+
+    Between jobs, the one with the largest weighted dominant share gives, as long as that brings the shares nearer to
+    each other. Within a job, lower priorities give to higher ones, and among equals whoever has most.
+    """
+
+    def __init__(self, ports: Ports, grants: RayletGrants, queue: FairQueue, config: Config) -> None:
+        self.clock = ports.clock
+        self.transport = ports.transport
+        self.grants = grants
+        self.queue = queue
+        self.config = config
+        self._timer = False
+
+    def end_turn(self) -> None:
+        """While something waits, those who hold workers are asked for them."""
+        if not self.queue and not self.grants.waiting_cpu:
+            return
+        self._ask_for_idle()
+        if not self._timer:
+            self._timer = True
+            self.clock.call_after(self.config.lease_quantum, self._reclaim)
+
+    def _ask_for_idle(self) -> None:
+        """Holders that keep workers without work are told, once, that others want them."""
+        asked: dict[Address, list[LeaseId]] = {}
+        alone = not self.grants.waiting_cpu and len(self.queue.shapes()) == 1
+        for lease_id, grant in self.grants.table.items():
+            request = grant.request
+            if grant.asked or grant.worker is None or request.actor_id or not grant.held:
+                continue
+            if alone and self.queue.has_shape(shape_of(request)):
+                continue
+            grant.asked = True
+            asked.setdefault(request.holder, []).append(lease_id)
+        for holder, lease_ids in asked.items():
+            self.transport.send(holder, ReclaimLeases(tuple(lease_ids), when_idle=True))
+
+    def _reclaim(self) -> None:
+        self._timer = False
+        if not self.queue and not self.grants.waiting_cpu:
+            return
+        round_ = _Round(self.grants)
+        for grant in self.grants.waiting_cpu.values():
+            self._ask_back(round_.from_largest(grant.request.strategy.group))
+        for shape, count, _ in self.queue.shapes():
+            for _ in range(count):
+                victim = round_.for_one(shape)
+                if victim is None:
+                    break
+                self._ask_back(victim)
+        self._timer = True
+        self.clock.call_after(max(self.config.lease_quantum, MILLISECOND), self._reclaim)
+
+    def _ask_back(self, grant: Grant | None) -> None:
+        if grant is None or grant.closing or self.clock.now() - grant.since < self.config.lease_quantum:
+            return
+        grant.closing = True
+        self.transport.send(grant.request.holder, ReclaimLeases((grant.request.lease_id,)))
+
+
+class _Round:
+    """One look at who holds what, as it will be when the leases have come back that were asked for."""
+
+    def __init__(self, grants: RayletGrants) -> None:
+        self.shares = grants.shares
+        self.change: dict[JobId, Resources] = {}
+        """What jobs win and lose in this round."""
+        self.gained: dict[Shape, int] = {}
+        self.held: dict[TaskId, dict[Shape, list[Grant]]] = {}
+        """Leases of tasks by placement group (empty: the node itself) and shape; those first that come back anyway."""
+        for grant in sorted(grants.table.values(), key=lambda grant: not grant.closing):
+            request = grant.request
+            if grant.worker is not None and not request.actor_id and grant.held:
+                here = self.held.setdefault(request.strategy.group, {})
+                here.setdefault(shape_of(request), []).append(grant)
+
+    def from_largest(self, group: TaskId) -> Grant | None:
+        """A lease of whoever has most."""
+        here = self.held.get(group)
+        return self._pop(here, max(here, key=lambda shape: len(here[shape]))) if here else None
+
+    def for_one(self, shape: Shape) -> Grant | None:
+        """A lease to make room for one request of the shape; None if nobody should give one."""
+        here = self.held.get(shape.strategy.group)
+        if not here:
+            return None
+        victim = self._richer_job(here, shape) or self._within_job(here, shape)
+        if victim is None:
+            return None
+        self.gained[shape] = self.gained.get(shape, 0) + 1
+        add(self.change.setdefault(shape.job_id, {}), dict(shape.resources))
+        return self._pop(here, victim)
+
+    def _richer_job(self, here: dict[Shape, list[Grant]], waiting: Shape) -> Shape | None:
+        """The job with the largest share gives if it would not fall behind by that."""
+        jobs = {shape.job_id: None for shape in here if shape.job_id != waiting.job_id}
+        if not jobs:
+            return None
+        richest = max(jobs, key=self._share)
+        gain = dict(self.change.get(waiting.job_id, {}))
+        add(gain, dict(waiting.resources))
+        if self._share(richest) < self.shares.of(waiting.job_id, gain):
+            return None
+        return max((shape for shape in here if shape.job_id == richest), key=lambda shape: len(here[shape]))
+
+    def _share(self, job: JobId) -> float:
+        return self.shares.of(job, self.change.get(job))
+
+    def _within_job(self, here: dict[Shape, list[Grant]], waiting: Shape) -> Shape | None:
+        """Lower priorities give first; else the holder with most, if that is more than the waiting one has."""
+        same = [shape for shape in here if shape.job_id == waiting.job_id and shape != waiting]
+        same = [shape for shape in same if shape.priority <= waiting.priority]
+        if not same:
+            return None
+        victim = min(same, key=lambda shape: (shape.priority, -len(here[shape])))
+        mine = len(here.get(waiting, ())) + self.gained.get(waiting, 0)
+        return victim if victim.priority < waiting.priority or len(here[victim]) > mine else None
+
+    def _pop(self, here: dict[Shape, list[Grant]], shape: Shape) -> Grant:
+        grant = here[shape].pop(0)
+        if not here[shape]:
+            del here[shape]
+        subtract(self.change.setdefault(shape.job_id, {}), grant.held)
+        return grant
