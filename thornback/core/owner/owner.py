@@ -110,7 +110,8 @@ class Owner:
 
     def end_turn(self) -> None:
         """Settle collected references, then send what is ready to go."""
-        self.settle()
+        if self.dropped or self.arrived or self.objects.views_ended:
+            self.settle()
         self.actors.end_turn()
         self.leases.end_turn()
 
