@@ -24,6 +24,7 @@ from thornback.api.ids import (
     UniqueID,
     WorkerID,
 )
+from thornback.api.job_config import JobConfig
 from thornback.api.logging_config import LoggingConfig
 from thornback.api.object_ref import ObjectRef
 from thornback.api.objects import cancel, get, put, wait
@@ -47,6 +48,7 @@ __all__ = [
     "Context",
     "DynamicObjectRefGenerator",
     "FunctionID",
+    "JobConfig",
     "JobID",
     "LoggingConfig",
     "NodeID",
@@ -89,7 +91,7 @@ def __getattr__(name: str) -> Any:
         from thornback.simulator import simulate
 
         return simulate
-    if name in ("remote_function", "runtime_context", "simulator"):
+    if name in ("job_config", "remote_function", "runtime_context", "simulator"):
         import importlib
 
         return importlib.import_module(f"thornback.{name}")

@@ -109,6 +109,7 @@ class ActorClass(Generic[P, A]):
             runtime_env=templates.runtime_env_json(chosen.get("runtime_env")) or identity.runtime_env_of(runtime),
             handle=handle,
             fail_infeasible=value_of("actor", chosen, "fail_if_infeasible"),
+            priority=value_of("actor", chosen, "priority"),
         )
 
     @property

@@ -95,6 +95,7 @@ COMMON: dict[str, Option] = {
     "placement_group_bundle_index": _count(-1, -1, "a bundle index, or -1 for any"),
     "placement_group_capture_child_tasks": _flag(),
     "fail_if_infeasible": _flag(),
+    "priority": Option(0, (int,), "a whole number; higher goes first", lambda value: True),
     "name": _name("a string that is not empty"),
     "_metadata": Option(None, (dict,), "a dictionary", lambda value: True),
     "enable_task_events": _flag(True),

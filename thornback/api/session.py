@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from thornback.api import current, identity, templates
+from thornback.api.job_config import JobConfig
 from thornback.api.lazy import blocking
 from thornback.api.logging_config import LoggingConfig
 from thornback.api.options import suggestion
@@ -61,6 +62,7 @@ def init(
     log_to_driver: bool = True,
     namespace: str | None = None,
     runtime_env: Mapping[str, Any] | None = None,
+    job_config: JobConfig | None = None,
     _system_config: Mapping[str, Any] | None = None,
     **others: Any,
 ) -> Context:
@@ -78,6 +80,7 @@ def init(
         log_to_driver: print the output of workers.
         namespace: where named actors are found; None is one of the program's own.
         runtime_env: packages, files and variables that all tasks and actors need.
+        job_config: what the program may claim of a cluster that it shares with others.
         _system_config: settings of the engine, see :class:`thornback.core.config.Config`.
 
     Raises:
@@ -94,18 +97,22 @@ def init(
     _check_types(resources, labels, namespace)
     if logging_config is not None and not isinstance(logging_config, LoggingConfig):
         raise TypeError(f"init(): logging_config must be a LoggingConfig, not {logging_config!r}")
+    if job_config is not None and not isinstance(job_config, JobConfig):
+        raise TypeError(f"init(): job_config must be a thornback.JobConfig, not {job_config!r}")
+    job = job_config or JobConfig()
     environment = templates.runtime_env_json(runtime_env)
     Config.of(_system_config)
     config = dict(_system_config or {})
     simulator = _simulator()
     if simulator is not None:
-        runtime: Runtime = simulator.attach(namespace=namespace, config=config)
+        runtime: Runtime = simulator.attach(namespace=namespace, config=config, job=job)
     else:
         runtime = _start_or_join(
             address,
             local_mode,
             namespace or "",
             log_to_driver,
+            job,
             num_cpus=num_cpus,
             num_gpus=num_gpus,
             resources=dict(resources or {}),
@@ -117,7 +124,7 @@ def init(
 
 
 def _start_or_join(
-    address: str | None, local_mode: bool, namespace: str, log_to_driver: bool, **cluster: Any
+    address: str | None, local_mode: bool, namespace: str, log_to_driver: bool, job: JobConfig, **cluster: Any
 ) -> Runtime:
     from thornback.transports import local_cluster
 
@@ -127,7 +134,9 @@ def _start_or_join(
             stacklevel=3,
         )
     if address in (None, "local"):
-        return local_cluster.start_local(namespace=namespace, log_to_driver=log_to_driver, **cluster)
+        return local_cluster.start_local(
+            namespace=namespace, log_to_driver=log_to_driver, metadata=job.metadata, terms=job.to_terms(), **cluster
+        )
     given = sorted(name for name, value in cluster.items() if value)
     if given:
         raise ValueError(f"init(): {given[0]} is set where a cluster is started, not where a program joins it")
@@ -136,7 +145,7 @@ def _start_or_join(
             f'init(address={address!r}): must be None for a new cluster on this machine, "auto" for the one that runs '
             "here, or its session directory"
         )
-    return local_cluster.connect(address, namespace, log_to_driver)
+    return local_cluster.connect(address, namespace, log_to_driver, job.metadata, job.to_terms())
 
 
 def _connected(runtime: Runtime, environment: str) -> Context:

@@ -136,6 +136,7 @@ def task_template(
         job_id=job_id,
         runtime_env=runtime_env_json(chosen.get("runtime_env")) or runtime_env,
         fail_infeasible=value_of("task", chosen, "fail_if_infeasible"),
+        priority=value_of("task", chosen, "priority"),
     )
     return with_key(template)
 

@@ -30,6 +30,7 @@ from thornback.core.messages import (
     FunctionDefinition,
     GetNamedActor,
     GetView,
+    JobTerms,
     NodeView,
     ObjectAllocated,
     QueryState,
@@ -567,12 +568,14 @@ def get_named_actor(runtime: Runtime, name: str, namespace: str) -> tuple[ActorI
 # --- Cluster --------------------------------------------------------------------------------------------------------
 
 
-def start_job(runtime: Runtime, namespace: str, entrypoint: str, metadata: dict[str, str]) -> None:
+def start_job(
+    runtime: Runtime, namespace: str, entrypoint: str, metadata: dict[str, str], terms: JobTerms | None = None
+) -> None:
     """Make this driver a job of the cluster; afterwards ``core.owner.job_id`` is set."""
     owner = runtime.core.owner
     with runtime.turn:
         waiter = owner.await_job()
-        runtime.core.ports.transport.send(GCS, StartJob(namespace, entrypoint, metadata))
+        runtime.core.ports.transport.send(GCS, StartJob(namespace, entrypoint, metadata, terms or JobTerms()))
     runtime.block(waiter)
 
 

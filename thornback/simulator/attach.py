@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from thornback.api.job_config import JobConfig
 from thornback.core.blocking import start_job
 from thornback.core.config import Config
 from thornback.core.runtime import Runtime
@@ -17,12 +18,15 @@ from thornback.simulator.model import MICROSECOND
 _STEP = 1000 * MICROSECOND
 
 
-def attach(namespace: str | None = None, config: Mapping[str, Any] | None = None) -> Runtime:
+def attach(
+    namespace: str | None = None, config: Mapping[str, Any] | None = None, job: JobConfig | None = None
+) -> Runtime:
     """A new driver process on the head node, with a job, once all nodes have registered.
 
     Args:
         namespace: of the job; None for one of its own.
         config: settings that differ in this driver from those of the cluster.
+        job: what the job may claim.
 
     Raises:
         RuntimeError: the calling code is not part of a simulation.
@@ -37,7 +41,8 @@ def attach(namespace: str | None = None, config: Mapping[str, Any] | None = None
     process.is_program = True
     runtime: Runtime = process.runtime
     try:
-        start_job(runtime, namespace or "", " ".join(sys.argv), {})
+        claims = job or JobConfig()
+        start_job(runtime, namespace or "", " ".join(sys.argv), dict(claims.metadata), claims.to_terms())
     except BaseException:
         runtime.close()
         raise

@@ -15,6 +15,7 @@ import msgspec
 
 from thornback.core.blocking import start_job
 from thornback.core.config import Config
+from thornback.core.messages import JobTerms
 from thornback.core.resources import CPU, GPU, MEMORY, OBJECT_STORE_MEMORY, to_units
 from thornback.core.runtime import Runtime
 from thornback.transports import arena, disk, session
@@ -43,6 +44,7 @@ def start_local(
     log_to_driver: bool = True,
     memory: int | None = None,
     metadata: Mapping[str, str] | None = None,
+    terms: JobTerms | None = None,
 ) -> Runtime:
     """Start a node that lives as long as this process, and join it as its driver.
 
@@ -51,6 +53,7 @@ def start_local(
         object_store_memory: bytes; default: 30 % of the system's memory.
         memory: bytes that tasks may ask for; default: what the object store leaves.
         namespace: given: also make this driver a job of it; None: the caller does that.
+        terms: what that job may claim.
 
     Raises:
         ValueError: an argument makes no sense.
@@ -70,7 +73,7 @@ def start_local(
         if isinstance(error, OSError):
             raise RuntimeError(f"the node process did not come up:\n{log}") from error
         raise
-    return _with_job(runtime, namespace, metadata)
+    return _with_job(runtime, namespace, metadata, terms)
 
 
 def start_standalone(
@@ -93,6 +96,7 @@ def connect(
     namespace: str | None = None,
     log_to_driver: bool = True,
     metadata: Mapping[str, str] | None = None,
+    terms: JobTerms | None = None,
 ) -> Runtime:
     """Join a running node of this user as a further driver.
 
@@ -111,14 +115,16 @@ def connect(
         directory = Path(address)
         if not session.is_live(directory):
             raise ConnectionError(f"there is no running thornback session in {directory}")
-    return _with_job(_join(directory, log_to_driver, None), namespace, metadata)
+    return _with_job(_join(directory, log_to_driver, None), namespace, metadata, terms)
 
 
-def _with_job(runtime: DriverRuntime, namespace: str | None, metadata: Mapping[str, str] | None) -> Runtime:
+def _with_job(
+    runtime: DriverRuntime, namespace: str | None, metadata: Mapping[str, str] | None, terms: JobTerms | None
+) -> Runtime:
     if namespace is None:
         return runtime
     try:
-        start_job(runtime, namespace, " ".join(sys.argv), dict(metadata or {}))
+        start_job(runtime, namespace, " ".join(sys.argv), dict(metadata or {}), terms)
     except BaseException:
         runtime.close()
         raise

@@ -246,6 +246,8 @@ class ActorTable:
             hops,
             spec.actor_id,
             namespace=spec.namespace,
+            priority=spec.priority,
+            terms=self.gcs.jobs.terms_of(spec.job_id),
         )
         self.transport.send(node, request)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from thornback.core.ids import Address, JobId, WorkerId
-from thornback.core.messages import EndJob, JobEnded, JobStarted, StartJob
+from thornback.core.messages import EndJob, JobEnded, JobStarted, JobTerms, StartJob
 from thornback.core.ports import Write
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ KEPT = 1000
 class Job:
     """One driver's program."""
 
-    __slots__ = ("driver", "ended", "entrypoint", "job_id", "metadata", "namespace", "started")
+    __slots__ = ("driver", "ended", "entrypoint", "job_id", "metadata", "namespace", "started", "terms")
 
     def __init__(self, job_id: JobId, driver: WorkerId, message: StartJob, namespace: str, started: int) -> None:
         self.job_id = job_id
@@ -26,6 +26,7 @@ class Job:
         self.namespace = namespace
         self.entrypoint = message.entrypoint
         self.metadata = message.metadata
+        self.terms = message.terms
         self.started = started
         self.ended: int | None = None
 
@@ -50,14 +51,21 @@ class JobTable:
         """A driver has connected."""
         for job in self.table.values():
             if job.driver == sender:
-                self.transport.send(sender, JobStarted(job.job_id, job.namespace))
+                self.transport.send(sender, JobStarted(job.job_id, job.namespace, job.terms))
                 return
         self.last += 1
         job_id = self.last
         namespace = message.namespace or f"job-{job_id}"
         self.table[job_id] = Job(job_id, sender, message, namespace, self.clock.now())
         write = Write(self.name, str(job_id).encode(), message.entrypoint.encode())
-        self.gcs.store.commit([write], lambda: self.transport.send(sender, JobStarted(job_id, namespace)))
+        self.gcs.store.commit(
+            [write], lambda: self.transport.send(sender, JobStarted(job_id, namespace, message.terms))
+        )
+
+    def terms_of(self, job_id: JobId) -> JobTerms:
+        """What a job may claim."""
+        job = self.table.get(job_id)
+        return JobTerms() if job is None else job.terms
 
     def on_end_job(self, sender: Address, message: EndJob) -> None:
         """A driver has ended, by its own word or its raylet's."""

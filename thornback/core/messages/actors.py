@@ -37,6 +37,8 @@ class ActorSpec(Record, frozen=True):
     handle: bytes
     """Pickled description from which ``get_actor`` makes a handle (method names and their options)."""
     fail_infeasible: bool = False
+    priority: int = 0
+    """Of its place, within the job; a higher one goes first."""
 
 
 class RegisterActor(Message, frozen=True, tag=60):

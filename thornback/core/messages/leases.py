@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from thornback.core.ids import ActorId, Address, JobId, LeaseId, NodeId, WorkerId
 from thornback.core.messages.base import Message, ResourceMap
+from thornback.core.messages.nodes import JobTerms
 from thornback.core.messages.tasks import Strategy
 
 
@@ -33,6 +34,10 @@ class RequestLease(Message, frozen=True, tag=20):
     the arguments of its tasks from there."""
     priority: int = 0
     """Within the job; a higher one goes first."""
+    run_time: int = -1
+    """How long such tasks have run of late, in nanoseconds; -1 if unknown."""
+    terms: JobTerms = JobTerms()
+    """Of the job."""
 
 
 class LeaseGranted(Message, frozen=True, tag=21):

@@ -34,12 +34,22 @@ class EndWorker(Message, frozen=True, tag=42):
     reason: str
 
 
+class JobTerms(Record, frozen=True):
+    """What a job may claim of the cluster."""
+
+    weight: float = 1.0
+    """Its part when jobs compete, against their weights."""
+    quota: ResourceMap = {}
+    """Most that it may hold, by resource; one that is not named is without limit."""
+
+
 class StartJob(Message, frozen=True, tag=43):
     """Driver to GCS."""
 
     namespace: str
     entrypoint: str
     metadata: dict[str, str]
+    terms: JobTerms = JobTerms()
 
 
 class JobStarted(Message, frozen=True, tag=44):
@@ -47,6 +57,7 @@ class JobStarted(Message, frozen=True, tag=44):
 
     job_id: JobId
     namespace: str
+    terms: JobTerms = JobTerms()
 
 
 class EndJob(Message, frozen=True, tag=45):

@@ -59,6 +59,8 @@ class TaskTemplate(Record, frozen=True):
     """Concurrency group of the actor method."""
     fail_infeasible: bool = False
     """Raise instead of waiting when no node could ever run it."""
+    priority: int = 0
+    """Within the job; a higher one goes first."""
 
 
 class FunctionDefinition(Record, frozen=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from thornback.core import errors
@@ -46,6 +45,11 @@ class LeaseRequests:
         if run_time is not None and run_time < self.config.pipeline_target:
             wanted = min(wanted, -(-wanted * max(run_time, 1) // self.config.pipeline_target))
         wanted = min(wanted, max(self.config.lease_requests_floor, len(group.leases)))
+        urgency = queue[0].template.priority
+        if urgency > group.urgency:
+            for lease_id, node in list(group.requests.items()):
+                self._ask(group, lease_id, node, 0)
+        group.urgency = urgency
         for _ in range(wanted - len(group.requests) - len(group.idle)):
             self._request(group)
 
@@ -67,6 +71,7 @@ class LeaseRequests:
         if self.owner.references.is_dead(node):
             node = self.node_id
         group.requests[lease_id] = node
+        first = group.queue[0].template if group.queue else template
         request = RequestLease(
             lease_id,
             self.owner.worker_id,
@@ -80,6 +85,9 @@ class LeaseRequests:
             namespace=self.owner.namespace,
             retriable=template.max_retries != 0,
             patience=self.owner.leases.stealing.patience(group) if group.queue else 0,
+            priority=first.priority,
+            run_time=self.owner.leases.run_times.get(first.key, -1),
+            terms=self.owner.terms,
         )
         self.transport.send(node, request)
 
@@ -115,8 +123,9 @@ class LeaseRequests:
         else:
             error = _misfit(template, update)
         if error is not None:
-            queue, group.queue = group.queue, deque()
-            for task in queue:
+            tasks = list(group.queue)
+            group.queue.clear()
+            for task in tasks:
                 self.owner.tasks.fail(task, error)
             return False
         return update.state == CREATED and bool(self.owner.groups.nodes_of(update, strategy.bundle))

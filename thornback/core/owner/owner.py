@@ -30,6 +30,7 @@ from thornback.core.messages import (
     GroupFound,
     HandoversReviewed,
     JobStarted,
+    JobTerms,
     KeyValue,
     Message,
     NamedActor,
@@ -70,6 +71,7 @@ class Owner:
         self.config = config
         self.job_id = job_id
         self.namespace = ""
+        self.terms = JobTerms()
         self.counter = 0
         """Makes the ids of tasks, puts and leases of this process."""
         self.dropped: deque[ObjectId] = deque()
@@ -307,6 +309,7 @@ class Owner:
         """Answer to StartJob; in a worker: the job that it works for."""
         self.job_id = message.job_id
         self.namespace = message.namespace
+        self.terms = message.terms
         self._job.complete(message)
         if sender != self.node_id:
             self.ports.transport.send(self.node_id, message)

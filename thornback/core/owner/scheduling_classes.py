@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from thornback.core.ids import LeaseId, NodeId, TaskId, WorkerId, node_of
 from thornback.core.messages import Stored, TaskTemplate
 from thornback.core.owner.task import Task
+from thornback.core.owner.task_queue import PriorityQueue, TaskQueue
 from thornback.core.scheduling.policies import by_bytes
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class SchedulingClass:
         "stall_timer",
         "stopping",
         "template",
+        "urgency",
     )
 
     def __init__(self, shape: Shape, template: TaskTemplate, node: NodeId, bound: bool) -> None:
@@ -96,7 +98,7 @@ class SchedulingClass:
         """Who is asked for workers first."""
         self.bound = bound
         """Running elsewhere costs time, because the arguments have to be moved there."""
-        self.queue: deque[Task] = deque()
+        self.queue: TaskQueue = deque()
         self.leases: dict[LeaseId, Lease] = {}
         self.idle: dict[LeaseId, Lease] = {}
         """Leases without work."""
@@ -105,6 +107,8 @@ class SchedulingClass:
         self.open: dict[LeaseId, Lease] = {}
         """Leases with work that may have room for more."""
         self.requests: dict[LeaseId, NodeId] = {}
+        self.urgency = 0
+        """Highest priority of a task for which the requests were made."""
         self.infeasible = ""
         self.stall_timer = False
         self.stopping = False
@@ -122,6 +126,8 @@ class SchedulingClasses:
         self._shapes: dict[tuple[object, ...], Shape] = {}
         self._shape_of: dict[bytes, Shape] = {}
         """By template."""
+        self._prioritized = False
+        """Some template has a priority of its own."""
 
     def __iter__(self) -> Iterator[SchedulingClass]:
         return (group for shape in list(self._shapes.values()) for group in list(shape.classes.values()))
@@ -135,6 +141,8 @@ class SchedulingClasses:
         if group is None:
             bound = bool(node) and template.strategy.kind == "DEFAULT"
             group = shape.classes[node] = SchedulingClass(shape, template, node or self.node_id, bound)
+            if self._prioritized:
+                group.queue = PriorityQueue()
         return group
 
     def _new_shape(self, template: TaskTemplate) -> Shape:
@@ -144,7 +152,14 @@ class SchedulingClasses:
         if shape is None:
             shape = self._shapes[key] = Shape(key)
         self._shape_of[template.key] = shape
+        if template.priority and not self._prioritized:
+            self._prioritize()
         return shape
+
+    def _prioritize(self) -> None:
+        self._prioritized = True
+        for group in self:
+            group.queue = PriorityQueue(group.queue)
 
     def _preferred_node(self, task: Task) -> NodeId:
         sizes: dict[NodeId, int] = {}

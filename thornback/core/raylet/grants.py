@@ -88,7 +88,7 @@ class RayletGrants:
         missing: deque[Grant] = deque()
         for grant in self.waiting_workers:
             request = grant.request
-            worker = self.pool.take(request.job_id, request.namespace, request.lease_id, request.name)
+            worker = self.pool.take(request)
             if worker is None:
                 missing.append(grant)
                 continue

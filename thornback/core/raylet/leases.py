@@ -83,6 +83,7 @@ class RayletLeases:
 
     def _enqueue(self, request: RequestLease) -> None:
         self.queue.add(request, self.clock.now())
+        self.grants.shares.weights[request.job_id] = request.terms.weight
         self.grants.dirty = True
         self.grants.changed = True
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from thornback.core.backoff import Backoff
 from thornback.core.config import Config
 from thornback.core.ids import JobId, NodeId, WorkerId, worker_id
-from thornback.core.messages import JobStarted
+from thornback.core.messages import JobStarted, RequestLease
 from thornback.core.ports import Ports, Processes, StartWorker
 
 STARTING = "STARTING"
@@ -121,8 +121,9 @@ class WorkerPool:
         if not self._idle and not self.count_starting(job_id):
             self.start(job_id)
 
-    def take(self, job_id: JobId, namespace: str, lease_id: bytes, name: str) -> Worker | None:
+    def take(self, request: RequestLease) -> Worker | None:
         """An idle worker for a lease of the job, or None."""
+        job_id = request.job_id
         chosen = None
         for worker in reversed(self._idle.values()):
             if worker.job_id == job_id:
@@ -135,11 +136,11 @@ class WorkerPool:
         del self._idle[chosen.worker_id]
         if chosen.job_id != job_id or not chosen.used:
             chosen.job_id = job_id
-            self.transport.send(chosen.worker_id, JobStarted(job_id, namespace))
+            self.transport.send(chosen.worker_id, JobStarted(job_id, request.namespace, request.terms))
         chosen.state = LEASED
         chosen.used = True
-        chosen.lease_id = lease_id
-        chosen.name = name
+        chosen.lease_id = request.lease_id
+        chosen.name = request.name
         return chosen
 
     def give_back(self, worker: Worker) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple, TypeAlias
 
+import msgspec
+
 from thornback.core.ids import Address, JobId, LeaseId
 from thornback.core.messages import RequestLease, Strategy
 
@@ -80,6 +82,7 @@ class FairQueue:
             if request.priority <= known.request.priority:
                 return
             self.remove(request.lease_id)
+            request = msgspec.structs.replace(known.request, priority=request.priority)
             now = known.since
         self._numbers += 1
         shape = shape_of(request)

@@ -1,0 +1,5 @@
+"""``thornback.job_config``, where Ray has :class:`JobConfig` too."""
+
+from thornback.api.job_config import JobConfig
+
+__all__ = ["JobConfig"]
