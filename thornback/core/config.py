@@ -42,6 +42,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Idle workers beyond the node's CPU count end after this time."""
     lease_quantum: int = 10 * MILLISECOND
     """How long a lease is left alone before it is taken back for others that wait."""
+    reservation_after: int = 500 * MILLISECOND
+    """How long a request waits, without any like it being served, before room is kept for it."""
     prestart_workers: bool = True
     """Start a worker per CPU with the node, rather than when first needed."""
     allocation_wait: int = 10 * SECOND

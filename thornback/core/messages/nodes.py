@@ -88,6 +88,8 @@ class NodeView(Record, frozen=True):
     """Lease requests in its queue."""
     endpoint: str = ""
     """Network address, for people and links."""
+    lasting: ResourceMap = {}
+    """Held by actors and bundles: it does not come back when others ask for it."""
 
 
 class RegisterNode(Message, frozen=True, tag=47):

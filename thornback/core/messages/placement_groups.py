@@ -87,6 +87,10 @@ class ReserveBundles(Message, frozen=True, tag=136):
     """(index, resources)"""
     committed: bool = False
     """The whole group is on this node: the reservation stands at once."""
+    keep_room: bool = False
+    """Answer only when they are set aside: leases are asked back for that, and what comes back is kept."""
+    job_id: JobId = 0
+    """Of the group."""
 
 
 class BundlesReserved(Message, frozen=True, tag=137):

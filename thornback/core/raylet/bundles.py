@@ -26,12 +26,13 @@ ALL = -1
 class Bundle:
     """One bundle on this node."""
 
-    __slots__ = ("attempt", "gpus", "group_id", "index", "pool")
+    __slots__ = ("attempt", "gpus", "group_id", "index", "job_id", "pool")
 
-    def __init__(self, group_id: TaskId, index: int, attempt: int, demand: Mapping[str, int], gpus: GpuParts) -> None:
-        self.group_id = group_id
+    def __init__(self, message: ReserveBundles, index: int, demand: Mapping[str, int], gpus: GpuParts) -> None:
+        self.group_id = message.group_id
         self.index = index
-        self.attempt = attempt
+        self.attempt = message.attempt
+        self.job_id = message.job_id
         self.gpus = gpus
         self.pool = ResourcePool(demand, gpus)
 
@@ -60,22 +61,51 @@ class RayletBundles:
         self.groups: dict[TaskId, Group] = {}
         self._released: dict[TaskId, int] = {}
         """Highest attempt that was given back, so that a late reservation is refused; ALL for removed groups."""
+        self._waiting: dict[TaskId, ReserveBundles] = {}
+        """Reservations for which room is kept until they can be made."""
 
     # --- Two-phase reservation
 
     def on_reserve_bundles(self, sender: Address, message: ReserveBundles) -> None:
         """First phase: all of these bundles are set aside, or none."""
         granted = self._reserve(message)
-        self.transport.send(sender, BundlesReserved(message.group_id, message.attempt, granted))
+        if granted or not message.keep_room or self._is_released(message):
+            self.transport.send(sender, BundlesReserved(message.group_id, message.attempt, granted))
+            return
+        self._waiting[message.group_id] = message
+        self.leases.reservations.bundles[message.group_id] = [demand for _, demand in message.bundles]
+        self.leases.grants.dirty = True
+
+    def reserve_waiting(self) -> None:
+        """Make the reservations for which room was kept, as far as it is there; refuse those for which actors and other
+        groups leave none."""
+        reservations = self.leases.reservations
+        for group_id, message in list(self._waiting.items()):
+            granted = self._reserve(message)
+            hopeless = reservations.current is None or reservations.current.key not in self._waiting
+            if granted or hopeless:
+                self._wait_no_more(group_id)
+                self.transport.send(GCS, BundlesReserved(group_id, message.attempt, granted))
+
+    def _wait_no_more(self, group_id: TaskId) -> None:
+        if self._waiting.pop(group_id, None) is not None:
+            del self.leases.reservations.bundles[group_id]
+            self.leases.reservations.released(group_id)
+
+    def _is_released(self, message: ReserveBundles) -> bool:
+        released = self._released.get(message.group_id)
+        return released is not None and (released == ALL or released >= message.attempt)
 
     def _reserve(self, message: ReserveBundles) -> bool:
-        released = self._released.get(message.group_id)
-        if released is not None and (released == ALL or released >= message.attempt):
+        if self._is_released(message):
             return False
         group = self.groups.get(message.group_id) or Group()
         known = [group.bundles.get(index) for index, _ in message.bundles]
         if any(bundle is not None for bundle in known):
             return all(bundle is not None and bundle.attempt == message.attempt for bundle in known)
+        demands = [demand for _, demand in message.bundles]
+        if not self.leases.reservations.admits(message.group_id, demands):
+            return False
         taken: dict[int, Bundle] = {}
         pool = self.leases.grants.free
         for index, demand in message.bundles:
@@ -84,10 +114,11 @@ class RayletBundles:
                     pool.give(bundle.pool.total, bundle.gpus)
                 return False
             gpus = pool.take(demand)
-            taken[index] = Bundle(message.group_id, index, message.attempt, demand, gpus)
+            taken[index] = Bundle(message, index, demand, gpus)
         group.bundles.update(taken)
         self.groups[message.group_id] = group
-        self.leases.grants.changed = True
+        self.leases.reservations.taken(message.group_id, demands)
+        self.leases.grants.set_aside(message.job_id, demands)
         if self.trace.enabled:
             for bundle in taken.values():
                 detail = (self.node_id, bundle.index, message.attempt, dict(bundle.pool.total), dict(bundle.gpus))
@@ -110,6 +141,9 @@ class RayletBundles:
     def on_release_bundles(self, sender: Address, message: ReleaseBundles) -> None:
         """The attempt failed elsewhere, or the group has ended."""
         self._note_released(message.group_id, message.attempt)
+        waiting = self._waiting.get(message.group_id)
+        if waiting is not None and message.attempt in (ALL, waiting.attempt):
+            self._wait_no_more(message.group_id)
         group = self.groups.get(message.group_id)
         if group is None:
             return
@@ -131,6 +165,7 @@ class RayletBundles:
         self.leases.grants.free.give(
             bundle.pool.available, {key: units for key, units in bundle.pool.gpus.items() if units}
         )
+        self.leases.grants.no_longer_aside(bundle.job_id, bundle.pool.total)
         if self.trace.enabled:
             self.trace.event("bundle.released", bundle.group_id, (self.node_id, bundle.index, bundle.attempt))
         self.leases.grants.bundle_removed(bundle.pool, GROUP_REMOVED)
@@ -168,7 +203,9 @@ class RayletBundles:
         return node is not None
 
     def held(self) -> None:
-        """Tell a GCS that has come back what is set aside here."""
+        """Tell a GCS that has come back what is set aside here; what waits for room it asks for anew."""
+        for group_id in list(self._waiting):
+            self._wait_no_more(group_id)
         if self.groups:
             groups = tuple((group_id, tuple(group.bundles)) for group_id, group in self.groups.items())
             self.transport.send(GCS, BundlesHeld(groups))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping, Sequence
 
-from thornback.core.ids import GCS, Address, LeaseId, NodeId, WorkerId
+from thornback.core.ids import GCS, Address, JobId, LeaseId, NodeId, WorkerId
 from thornback.core.messages import (
     AcquireCpu,
     CpuAcquired,
@@ -17,7 +18,7 @@ from thornback.core.messages import (
 )
 from thornback.core.ports import Ports
 from thornback.core.raylet.pool import Worker, WorkerPool
-from thornback.core.resources import CPU, Resources
+from thornback.core.resources import CPU, Resources, add, subtract
 from thornback.core.scheduling.pools import GpuParts, ResourcePool
 from thornback.core.scheduling.shares import Shares
 
@@ -25,7 +26,19 @@ from thornback.core.scheduling.shares import Shares
 class Grant:
     """A request that has its resources, and its worker as soon as there is one."""
 
-    __slots__ = ("asked", "closing", "gpus", "group_removed", "held", "pool", "request", "since", "worker")
+    __slots__ = (
+        "asked",
+        "closing",
+        "ends",
+        "gpus",
+        "group_removed",
+        "held",
+        "pool",
+        "request",
+        "short",
+        "since",
+        "worker",
+    )
 
     def __init__(self, request: RequestLease, since: int, pool: ResourcePool) -> None:
         self.request = request
@@ -38,6 +51,10 @@ class Grant:
         """The holder knows that others want the worker when it is idle."""
         self.closing = False
         """The holder was told to give the worker back after what runs on it now."""
+        self.ends: int | None = None
+        """When it is expected back since it was asked for, in nanoseconds."""
+        self.short = False
+        """It went ahead of a reservation since it is over soon."""
         self.group_removed = False
         self.worker: Worker | None = None
         self.since = since
@@ -50,6 +67,7 @@ class RayletGrants:
         table: by lease.
         free: what no lease and no bundle holds.
         shares: what each job holds.
+        lasting: what actors and bundles hold: it does not come back when it is asked for.
         changed: resources or queue have changed since the last report.
         dirty: something has come back, or wants a worker, since the last end of a turn.
     """
@@ -62,6 +80,7 @@ class RayletGrants:
         self.pool = pool
         self.free = ResourcePool(total)
         self.shares = Shares(total)
+        self.lasting: Resources = {}
         self.table: dict[LeaseId, Grant] = {}
         self.waiting_workers: deque[Grant] = deque()
         self.waiting_cpu: dict[LeaseId, Grant] = {}
@@ -70,18 +89,21 @@ class RayletGrants:
 
     # --- Begin and end
 
-    def grant(self, request: RequestLease, pool: ResourcePool) -> None:
+    def grant(self, request: RequestLease, pool: ResourcePool) -> Grant:
         """Give a request its resources, which the pool has; a worker follows."""
         grant = Grant(request, self.clock.now(), pool)
         self.table[request.lease_id] = grant
         if pool is self.free:
             self.shares.take(request.job_id, grant.held)
             self.changed = True
+            if request.actor_id:
+                add(self.lasting, grant.held)
         if self.trace.enabled:
             held = {} if request.strategy.group else dict(grant.held)
             self.trace.event("lease.granted", request.lease_id, (self.node_id, held))
         self.waiting_workers.append(grant)
         self.dirty = True
+        return grant
 
     def assign_workers(self) -> None:
         """Give idle workers to the grants that have none, and start those that are missing."""
@@ -122,6 +144,8 @@ class RayletGrants:
         grant.pool.give(amounts, gpus)
         if grant.pool is self.free and not grant.group_removed:
             self.shares.give(grant.request.job_id, amounts)
+            if grant.request.actor_id:
+                subtract(self.lasting, amounts)
 
     def withdraw(self, lease_id: LeaseId) -> None:
         """Nobody wants the lease any more; one that has its worker is returned by its holder."""
@@ -193,6 +217,20 @@ class RayletGrants:
         else:
             self.pool.kill(grant.worker, reason)
 
+    # --- Bundles
+
+    def set_aside(self, job_id: JobId, demands: Sequence[Mapping[str, int]]) -> None:
+        """Bundles have been taken from what is free."""
+        for demand in demands:
+            self.shares.take(job_id, demand)
+            add(self.lasting, demand)
+        self.changed = True
+
+    def no_longer_aside(self, job_id: JobId, demand: Mapping[str, int]) -> None:
+        """A bundle is given back."""
+        self.shares.give(job_id, demand)
+        subtract(self.lasting, demand)
+
     # --- Blocked workers
 
     def of_worker(self, worker_id: WorkerId) -> Grant | None:
@@ -240,6 +278,8 @@ class RayletGrants:
                 grant.pool.take({CPU: cpu})
                 if grant.pool is self.free and not grant.group_removed:
                     self.shares.take(grant.request.job_id, {CPU: cpu})
+                    if grant.request.actor_id:
+                        add(self.lasting, {CPU: cpu})
                 grant.held[CPU] = cpu
                 self.changed = True
             del self.waiting_cpu[lease_id]

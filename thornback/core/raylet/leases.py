@@ -10,6 +10,7 @@ from thornback.core.messages import CancelLease, LeaseInfeasible, LeaseSpilled, 
 from thornback.core.ports import Ports
 from thornback.core.raylet.grants import RayletGrants
 from thornback.core.raylet.reclaiming import Reclaiming
+from thornback.core.raylet.reservations import Reservations
 from thornback.core.resources import Resources, add, fits
 from thornback.core.scheduling.fair_queue import FairQueue, Waiting
 from thornback.core.scheduling.policies import allowed, is_feasible, may_stay, place, why_infeasible
@@ -48,6 +49,7 @@ class RayletLeases:
         self.bundles: RayletBundles
         self.queue = FairQueue()
         self.reclaiming = Reclaiming(ports, grants, self.queue, config)
+        self.reservations = Reservations(ports, grants, self.queue, self.reclaiming, config)
         self.infeasible: dict[LeaseId, RequestLease] = {}
         self.wants_view = False
         self.view_seen = False
@@ -213,6 +215,8 @@ class RayletLeases:
             return
         grants.dirty = False
         grants.resume_blocked()
+        self.reservations.update()
+        self.bundles.reserve_waiting()
         self.queue.serve(grants.shares.of, grants.is_blocked, self._grant)
         arrived, self._arrived = self._arrived, {}
         for lease_id in arrived:
@@ -223,6 +227,7 @@ class RayletLeases:
                 self._place_in_group(waiting.request)
             else:
                 self._place(waiting.request)
+        self._leave_if_stuck()
         grants.assign_workers()
         grants.dirty = False
         self.reclaiming.end_turn()
@@ -232,9 +237,25 @@ class RayletLeases:
         if request.strategy.group:
             pool = self.bundles.pool_for(request)
         else:
-            open_here = allowed(self.view.nodes[self.node_id], request.strategy)
-            pool = self.grants.free if open_here and self.grants.free.fits(request.resources) else None
+            pool = self.grants.free if self._may_start(request) else None
         if pool is None:
             return False
-        self.grants.grant(request, pool)
+        grant = self.grants.grant(request, pool)
+        if pool is self.grants.free:
+            self.reservations.started(grant)
         return True
+
+    def _may_start(self, request: RequestLease) -> bool:
+        return (
+            allowed(self.view.nodes[self.node_id], request.strategy)
+            and self.grants.free.fits(request.resources)
+            and self.reservations.admits(request.lease_id, (request.resources,), request.run_time)
+        )
+
+    def _leave_if_stuck(self) -> None:
+        """What has waited long and can never start before actors or bundles of this node end tries another node."""
+        stuck = self.reservations.stuck
+        if stuck is not None and stuck.request.lease_id in self.queue:
+            node = self._could_ever(stuck.request)
+            if node != self.node_id:
+                self._spill(stuck.request, node)

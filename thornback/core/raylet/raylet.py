@@ -128,6 +128,7 @@ class Raylet:
             self.labels,
             waiting=leases.waiting,
             endpoint=self.endpoint,
+            lasting={name: amount for name, amount in self.grants.lasting.items() if amount},
         )
 
     # --- The GCS

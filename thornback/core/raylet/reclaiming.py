@@ -56,20 +56,26 @@ class Reclaiming:
             return
         round_ = _Round(self.grants)
         for grant in self.grants.waiting_cpu.values():
-            self._ask_back(round_.from_largest(grant.request.strategy.group))
+            victim = round_.from_largest(grant.request.strategy.group)
+            if victim is not None:
+                self.ask_back(victim)
         for shape, count, _ in self.queue.shapes():
             for _ in range(count):
                 victim = round_.for_one(shape)
                 if victim is None:
                     break
-                self._ask_back(victim)
+                self.ask_back(victim)
         self._timer = True
         self.clock.call_after(max(self.config.lease_quantum, MILLISECOND), self._reclaim)
 
-    def _ask_back(self, grant: Grant | None) -> None:
-        if grant is None or grant.closing or self.clock.now() - grant.since < self.config.lease_quantum:
+    def ask_back(self, grant: Grant) -> None:
+        """Have a lease returned after what runs on it now, unless it has only begun."""
+        now = self.clock.now()
+        if grant.closing or grant.worker is None or now - grant.since < self.config.lease_quantum:
             return
         grant.closing = True
+        run_time = grant.request.run_time
+        grant.ends = now + run_time if run_time >= 0 else None
         self.transport.send(grant.request.holder, ReclaimLeases((grant.request.lease_id,)))
 
 
@@ -78,6 +84,7 @@ class _Round:
 
     def __init__(self, grants: RayletGrants) -> None:
         self.shares = grants.shares
+        self.free = grants.free.available
         self.change: dict[JobId, Resources] = {}
         """What jobs win and lose in this round."""
         self.gained: dict[Shape, int] = {}
@@ -100,7 +107,7 @@ class _Round:
         if not here:
             return None
         victim = self._richer_job(here, shape) or self._within_job(here, shape)
-        if victim is None:
+        if victim is None or not self._is_enough(here[victim][0], shape):
             return None
         self.gained[shape] = self.gained.get(shape, 0) + 1
         add(self.change.setdefault(shape.job_id, {}), dict(shape.resources))
@@ -117,6 +124,12 @@ class _Round:
         if self._share(richest) < self.shares.of(waiting.job_id, gain):
             return None
         return max((shape for shape in here if shape.job_id == richest), key=lambda shape: len(here[shape]))
+
+    def _is_enough(self, victim: Grant, waiting: Shape) -> bool:
+        """One lease makes room. For what needs several, a reservation collects them."""
+        if waiting.strategy.group:
+            return True
+        return all(self.free.get(name, 0) + victim.held.get(name, 0) >= amount for name, amount in waiting.resources)
 
     def _share(self, job: JobId) -> float:
         return self.shares.of(job, self.change.get(job))
