@@ -33,7 +33,7 @@ class Generators:
         """Completes when the generator may make its next item; its result is False if nobody wants any more."""
         limit = execution.template.backpressure
         consumed = self._consumed.get(execution.task_id, 0)
-        if execution.template.num_returns != STREAMING or limit <= 0 or 0 <= made - consumed < limit:
+        if execution.template.num_returns != STREAMING or limit <= 0 or (consumed >= 0 and made - consumed < limit):
             return Waiter(0)
         waiter = Waiter()
         if consumed < 0:

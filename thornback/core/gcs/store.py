@@ -47,9 +47,9 @@ class GlobalControlStore:
         self.nodes.start()
 
     def process_died(self, address: Address, reason: str) -> None:
-        """A process or a node has ended for good."""
-        self.actors.process_died(address, reason)
+        """A process or a node has ended for good. Groups come first: their actors go where their bundles go."""
         self.groups.process_died(address)
+        self.actors.process_died(address, reason)
 
     def view_changed(self) -> None:
         """Nodes or their resources have changed: what waits for them may go on."""

@@ -114,6 +114,7 @@ class Lineage:
             known = self._final.get(task_of(reference.object_id))
             return known or "it was put, or its task is too long ago to be remembered"
         if task.state != DONE:
+            self.owner.streams.lost(task, reference.object_id)
             return ""
         if not task.retries_left:
             return _why_final(task)
@@ -137,6 +138,7 @@ class Lineage:
             self.owner.actors.admit(task)
         if task.template.num_returns < 0:
             self.owner.streams.reopen(task)
+            self.owner.streams.lost(task, reference.object_id)
         self.tasks.resolve(task)
         return ""
 

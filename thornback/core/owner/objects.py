@@ -238,8 +238,11 @@ class Objects:
             self.references.release(object_id)
         if self.trace.enabled:
             self.trace.event("object.lost", reference.object_id)
-        if reference.released:
-            return
+        if not reference.released:
+            self.rebuild(reference, why)
+
+    def rebuild(self, reference: Reference, why: str = "") -> None:
+        """An owned object whose copies are gone is made again, or fails."""
         obstacle = self.recover(reference)
         if obstacle and reference.content is None:
             reason = f"{why or 'all nodes that had it are gone'}, and it cannot be made again: {obstacle}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thornback.core.ids import Address, ObjectId, TaskId, return_id
+from thornback.core.ids import Address, ObjectId, TaskId, index_of, return_id
 from thornback.core.messages import DYNAMIC, Stored, StreamConsumed, StreamItem, Value
-from thornback.core.owner.task import PUSHED, Task
+from thornback.core.owner.references import Reference
+from thornback.core.owner.task import DONE, PUSHED, Task
 from thornback.core.runtime import Waiter
 from thornback.core.serialization import dumps
 
@@ -20,7 +21,7 @@ NONE = dumps(None).to_value()
 class Stream:
     """The items of one generator task. Item ``i`` is the object ``return_id(task, i + 1)``."""
 
-    __slots__ = ("arrived", "closed", "consumed", "stored", "task", "total", "waiters")
+    __slots__ = ("arrived", "closed", "consumed", "lost", "stored", "task", "total", "waiters")
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -31,6 +32,8 @@ class Stream:
         """Number of items, once known."""
         self.closed = False
         self.stored = False
+        self.lost: dict[ObjectId, None] = {}
+        """Items that were here once and must be made again."""
         self.waiters: dict[int, list[Waiter]] = {}
 
 
@@ -64,16 +67,42 @@ class Streams:
         references = self.owner.references
         stream.stored = stream.stored or isinstance(message.content, Stored)
         if object_id in references.table:
+            stream.lost.pop(object_id, None)
             tasks.accept(object_id, message.content, sender)
-            return
-        if stream.closed or message.index < stream.consumed:
+        elif stream.closed or message.index < stream.consumed:
             tasks.refuse(object_id, message.content, sender)
-            return
-        references.new_owned(object_id, local=0).holds = 1
-        stream.task.live_returns += 1
-        stream.arrived[message.index] = None
-        tasks.accept(object_id, message.content, sender)
-        self._wake(stream, message.index)
+        else:
+            references.new_owned(object_id, local=0).holds = 1
+            stream.task.live_returns += 1
+            stream.arrived[message.index] = None
+            tasks.accept(object_id, message.content, sender)
+            self._wake(stream, message.index)
+        if stream.task.template.backpressure > 0:
+            self._let_pass(stream, sender, message.index)
+
+    def _let_pass(self, stream: Stream, worker: Address, index: int) -> None:
+        """A generator that runs again does not wait where its consumer has been before, nor beyond what is wanted."""
+        task_id = stream.task.task_id
+        if not stream.closed:
+            if index < stream.consumed:
+                self.owner.ports.transport.send(worker, StreamConsumed(task_id, stream.consumed))
+        elif any(index_of(lost) > index + 1 for lost in stream.lost):
+            self.owner.ports.transport.send(worker, StreamConsumed(task_id, index + 1))
+        else:
+            self.owner.ports.transport.send(worker, StreamConsumed(task_id, -1))
+
+    def lost(self, task: Task, object_id: ObjectId) -> None:
+        """An item of a generator that runs, or is about to run again, must be made again."""
+        stream = self.table.get(task.task_id)
+        if stream is not None:
+            stream.lost[object_id] = None
+
+    def still_lost(self, task: Task) -> list[Reference]:
+        """Items that were lost while the generator ran, and that this run has not made again."""
+        stream = self.table.get(task.task_id)
+        table = self.owner.references.table
+        known = [table.get(object_id) for object_id in stream.lost] if stream is not None else []
+        return [reference for reference in known if reference is not None and reference.content is None]
 
     def _stale(self, stream: Stream, sender: Address) -> bool:
         return stream.task.state != PUSHED or self.owner.references.is_dead(sender)
@@ -96,7 +125,7 @@ class Streams:
             return stream.stored
         if items is not None:
             stream.total = items
-        elif error is not None and not stream.closed:
+        elif error is not None and not stream.closed and stream.total is None:
             index = max(stream.consumed, 1 + max(stream.arrived, default=-1))
             object_id = return_id(task.task_id, index + 1)
             reference = self.owner.references.new_owned(object_id, local=0)
@@ -109,7 +138,8 @@ class Streams:
         if completion is not None and completion.content is None:
             self.owner.objects.set_content(completion, error or NONE)
         self._wake(stream, None)
-        if stream.closed:
+        stream.lost.clear()
+        if stream.closed or (stream.total is not None and stream.consumed >= stream.total):
             del self.table[task.task_id]
         return stream.stored
 
@@ -140,7 +170,7 @@ class Streams:
         stream.consumed = max(stream.consumed, index + 1)
         if stream.task.state == PUSHED and stream.task.template.backpressure > 0:
             self.owner.ports.transport.send(stream.task.worker, StreamConsumed(task_id, stream.consumed))
-        if stream.total is not None and stream.consumed >= stream.total:
+        if stream.task.state == DONE and stream.total is not None and stream.consumed >= stream.total:
             self.table.pop(task_id)
         return object_id
 
@@ -151,9 +181,9 @@ class Streams:
             return
         stream.closed = True
         self._drop(stream)
-        if stream.total is not None:
+        if stream.task.state == DONE:
             del self.table[task_id]
-        elif stream.task.template.backpressure > 0:
+        elif stream.task.template.backpressure > 0 and not stream.lost:
             if stream.task.state == PUSHED:
                 self.owner.ports.transport.send(stream.task.worker, StreamConsumed(task_id, -1))
             else:

@@ -21,6 +21,7 @@ from thornback.core.messages import (
     Value,
 )
 from thornback.core.owner.lineage import Lineage
+from thornback.core.owner.references import Reference
 from thornback.core.owner.task import BACKOFF, DONE, PUSHED, QUEUED, WAITING, Task
 from thornback.core.serialization import error_value
 
@@ -220,11 +221,15 @@ class Tasks:
         for index, content in enumerate(reply.results):
             stored = stored or isinstance(content, Stored)
             self.accept(return_id(task.task_id, index), content, sender)
+        lost: list[Reference] = []
         if task.template.num_returns < 0:
+            lost = self.owner.streams.still_lost(task)
             stored = self.owner.streams.finished(task, reply.items, None) or stored
         if self.trace.enabled:
             self.trace.event("task.finished", task.task_id, task.attempt)
         self._settle_arguments(task, stored)
+        for reference in lost:
+            self.objects.rebuild(reference)
 
     def _finish(self, task: Task, error: Value) -> None:
         self._end(task)
@@ -235,6 +240,8 @@ class Tasks:
             if reference is not None and reference.content is None:
                 self.objects.set_content(reference, error)
         if task.template.num_returns < 0:
+            for reference in self.owner.streams.still_lost(task):
+                self.objects.set_content(reference, error)
             self.owner.streams.finished(task, None, error)
         self._settle_arguments(task, False)
 

@@ -72,15 +72,19 @@ def main(count: int = 24) -> None:
     of_actor = source.items.remote(13, count)
     unread = produce.remote(14, count)
     kept = list(produce.remote(15, count))
+    abandoned = produce.options(_generator_backpressure_num_objects=2).remote(16, count)
+    taken = [next(abandoned) for _ in range(count // 2)]
     for stream, generator, most in ((10, free, count), (11, limited, count), (12, left, 5), (13, of_actor, count)):
         expected = [stream * 1000 + index for index in range(most)]
         check_equal(f"the first {most} items of stream {stream}", consume(generator, 0.03, most), expected)
-    del left, generator, unread
+    del left, generator, unread, abandoned
     for stream, ref in inside.items():
         expected = [stream * 1000 + index for index in range(count)]
         check_equal(f"the items of stream {stream}, consumed in a task", ray.get(ref), expected)
-    again = [number_of(value) for value in ray.get(kept)]
-    check_equal("the items of stream 15, read late", again, [15_000 + index for index in range(count)])
+    for stream, refs in ((15, kept), (16, taken)):
+        again = [number_of(value) for value in ray.get(refs)]
+        expected = [stream * 1000 + index for index in range(len(refs))]
+        check_equal(f"the items of stream {stream}, read late", again, expected)
 
 
 if __name__ == "__main__":
