@@ -43,8 +43,8 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
 def structs_of(kind: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
     """Any instance of a message or record type."""
     hints = get_type_hints(kind)
-    fields = [st.deferred(lambda name=name: values_of(hints[name])) for name in kind.__struct_fields__]
-    return st.tuples(*fields).map(lambda found: kind(*found))
+    fields = {name: st.deferred(lambda name=name: values_of(hints[name])) for name in kind.__struct_fields__}
+    return st.fixed_dictionaries(fields).map(lambda found: kind(**found))
 
 
 @pytest.mark.parametrize("message_type", MESSAGES, ids=lambda each: each.__name__)

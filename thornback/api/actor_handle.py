@@ -7,6 +7,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from thornback.api import current, identity
 from thornback.api.actor_type import KnownType, MethodInfo, known_type, with_options
+from thornback.api.call_site import call_site
 from thornback.api.generators import ObjectRefGenerator
 from thornback.api.ids import ActorID
 from thornback.api.lazy import blocking
@@ -53,8 +54,11 @@ class ActorMethod:
         handle = self._handle
         known = handle._known
         running = context.current.get()
-        job_id = runtime.core.owner.job_id if running is None else running.job_id
+        owner = runtime.core.owner
+        job_id = owner.job_id if running is None else running.job_id
         template = known.template(self._name, self._info, job_id)
+        if template.key not in owner.sites:
+            owner.sites.note(template, call_site())
         self._info.parameters.check(self._name, args, kwargs)
         info = known.info
         task_id, object_ids = blocking.call_actor(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
 
 from thornback.api import current, identity, options, templates
+from thornback.api.call_site import call_site
 from thornback.api.generators import ObjectRefGenerator
 from thornback.api.lazy import blocking
 from thornback.api.object_ref import ObjectRef
@@ -138,6 +139,7 @@ class RemoteFunction(Generic[P, R]):
             template = templates.task_template(
                 self._chosen, self._name, definition.function_id, is_generator(self._function), job_id, runtime_env
             )
+            runtime.core.owner.sites.note(template, call_site())
             num_returns = 1 if template.num_returns == DYNAMIC else template.num_returns
             plan = _Plan(runtime.drop, job_id, runtime_env, template, definition, num_returns)
             if len(self._plans) >= _PLANS:

@@ -1,4 +1,4 @@
-"""What user threads do with the core, step by step: the only code that waits.
+"""What user threads do with the core, step by step; all that waits does so in :mod:`thornback.core.waits.thread`.
 
 Every function here runs outside of any turn, enters the core with ``with runtime.turn:`` and waits with
 ``runtime.block``. The public API is a thin layer over these.
@@ -45,25 +45,8 @@ from thornback.core.owner.objects import Block
 from thornback.core.owner.references import Reference
 from thornback.core.runtime import Runtime, Waiter
 from thornback.core.serialization import Argument, Serialized, covering, dumps, dumps_arguments, loads, loads_value
-
-
-def wait_for(runtime: Runtime, waiter: Waiter, timeout: float | None = None) -> bool:
-    """Block the user thread; a task that blocks lets others use its CPU meanwhile. False after ``timeout`` seconds."""
-    if waiter.done:
-        return True
-    executor = runtime.core.executor
-    context = current.get()
-    if executor is None or context is None or not context.holds_cpu or (timeout is not None and timeout <= 0):
-        return runtime.block(waiter, timeout)
-    with runtime.turn:
-        executor.block(context)
-    try:
-        return runtime.block(waiter, timeout)
-    finally:
-        with runtime.turn:
-            ready = executor.unblock(context)
-        runtime.block(ready)
-
+from thornback.core.waits.blocked import GET, NAMED_ACTOR, NEXT, PUT, WAIT, Wait
+from thornback.core.waits.thread import wait_for
 
 # --- Objects --------------------------------------------------------------------------------------------------------
 
@@ -108,7 +91,7 @@ def store(runtime: Runtime, object_id: ObjectId, value: Serialized, origin: str 
     with runtime.turn:
         waiter = owner.objects.allocate(object_id, size, origin, pinned)
     try:
-        wait_for(runtime, waiter)
+        wait_for(runtime, waiter, None, Wait(PUT, (object_id,), 1))
         answer: ObjectAllocated = waiter.result
         if answer.offset == -1:
             raise errors.ObjectStoreFullError(answer.reason)
@@ -200,7 +183,7 @@ def get(runtime: Runtime, object_ids: Sequence[ObjectId], timeout: float | None)
         if contents is None:
             fetch = Fetch(runtime, object_ids)
     if contents is None:
-        contents = _fetched(runtime, fetch, len(object_ids), timeout)
+        contents = _fetched(runtime, fetch, object_ids, timeout)
     try:
         if len(object_ids) == 1:
             return [_value_of(object_ids[0], contents[object_ids[0]])]
@@ -212,9 +195,12 @@ def get(runtime: Runtime, object_ids: Sequence[ObjectId], timeout: float | None)
         contents.clear()
 
 
-def _fetched(runtime: Runtime, fetch: Fetch, count: int, timeout: float | None) -> dict[ObjectId, Value | memoryview]:
+def _fetched(
+    runtime: Runtime, fetch: Fetch, object_ids: Sequence[ObjectId], timeout: float | None
+) -> dict[ObjectId, Value | memoryview]:
+    count = len(object_ids)
     try:
-        done = wait_for(runtime, fetch.waiter, timeout)
+        done = wait_for(runtime, fetch.waiter, timeout, Wait(GET, object_ids, count))
     except BaseException:
         with runtime.turn:
             fetch.abandon()
@@ -287,7 +273,7 @@ def wait(
             waiter = owner.when_known(object_ids, num_returns)
     if len(ready) < num_returns:
         try:
-            wait_for(runtime, waiter, timeout)
+            wait_for(runtime, waiter, timeout, Wait(WAIT, object_ids, num_returns))
         finally:
             with runtime.turn:
                 owner.forget_waiter(object_ids, waiter)
@@ -477,7 +463,7 @@ def next_item(runtime: Runtime, task: TaskId, index: int, timeout: float | None)
     streams = runtime.core.owner.streams
     with runtime.turn:
         waiter = streams.wait(task, index)
-    if not wait_for(runtime, waiter, timeout):
+    if not wait_for(runtime, waiter, timeout, Wait(NEXT, (task,), 1)):
         raise errors.GetTimeoutError(f"the generator's item {index} was not ready after {timeout:g} s")
     with runtime.turn:
         return streams.take(task, index)
@@ -532,7 +518,7 @@ def create_actor(
         _drop_temporaries(runtime, args, kwargs, dependencies)
     if not spec.name:
         return actor_id, b""
-    wait_for(runtime, creation.registered)
+    wait_for(runtime, creation.registered, None, Wait(NAMED_ACTOR, (actor_id,), 1))
     answer = creation.registered.result
     if answer is None or not answer.existing:
         return actor_id, b""

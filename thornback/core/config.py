@@ -119,6 +119,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     group_retry_limit: int = 10 * SECOND
     removed_groups: int = 1000
     """Removed placement groups that the GCS and the raylets remember."""
+    wait_check: int = 5 * SECOND
+    """How long a wait lasts before it is looked at whether it is part of a cycle; 0: never."""
     generator_backpressure: int = -1
     """Default limit of unconsumed items of a streaming generator; -1 is none."""
 

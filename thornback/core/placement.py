@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from thornback.core import errors
-from thornback.core.blocking import wait_for
 from thornback.core.ids import GCS, ObjectId, TaskId, short, task_id
 from thornback.core.messages import FindGroup, GroupFound, GroupSpec, GroupUpdate, RemoveGroup, ResourceMap, Value
 from thornback.core.owner.groups import CREATED, REMOVED
 from thornback.core.runtime import Runtime, Waiter
 from thornback.core.serialization import error_value
+from thornback.core.waits.blocked import GROUP_WAIT, Wait
+from thornback.core.waits.thread import wait_for
 
 
 def new_id(runtime: Runtime) -> TaskId:
@@ -55,7 +56,7 @@ def _wait_until(
     with runtime.turn:
         groups.watch(group_id, watcher)
     try:
-        wait_for(runtime, waiter, timeout)
+        wait_for(runtime, waiter, timeout, Wait(GROUP_WAIT, (group_id,), 1))
     finally:
         if not waiter.done:
             with runtime.turn:
@@ -94,11 +95,15 @@ def ready(runtime: Runtime, group_id: TaskId, value: Value) -> ObjectId:
     with runtime.turn:
         reference = owner.new_object()
 
+        owner.groups.promised[reference.object_id] = group_id
+
         def watcher(update: GroupUpdate) -> bool:
-            if owner.references.table.get(reference.object_id) is not reference:
-                return True
-            if not _is_settled(update):
+            gone = owner.references.table.get(reference.object_id) is not reference
+            if not gone and not _is_settled(update):
                 return False
+            del owner.groups.promised[reference.object_id]
+            if gone:
+                return True
             owner.put(reference, value if update.state == CREATED else error_value(removed_error(update)))
             return True
 

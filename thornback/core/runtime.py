@@ -8,7 +8,7 @@ core.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,17 @@ class Runtime(ABC):
     @abstractmethod
     def wall_time(self) -> int:
         """Nanoseconds since the epoch (virtual in the simulated world), for events that people read."""
+
+    thread: Callable[[], Hashable]
+    """The identity of the calling user thread."""
+
+    @abstractmethod
+    def site_of(self, thread: Hashable) -> str:
+        """``file:line function`` of the innermost line of user code in a thread that waits; empty if it has gone."""
+
+    @abstractmethod
+    def has_other_threads(self, thread: Hashable) -> bool:
+        """Whether user code of this process has threads besides that one."""
 
     @abstractmethod
     def close(self) -> None:

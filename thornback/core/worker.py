@@ -9,6 +9,8 @@ from thornback.core.ids import GCS, Address, JobId, WorkerId, node_of
 from thornback.core.messages import Deaths, Message, RegisterWorker
 from thornback.core.owner import Owner
 from thornback.core.ports import ObjectMemory, Ports, UserCode
+from thornback.core.waits.blocked import BlockedThreads
+from thornback.core.waits.process import ProcessReasons
 
 
 class WorkerCore:
@@ -38,7 +40,9 @@ class WorkerCore:
         self.ports = ports
         self.owner = Owner(worker_id, ports, memory, config, job_id)
         self.executor = None if user_code is None else Executor(self.owner, ports, user_code, config)
-        components: list[object] = [self, self.owner, *self.owner.parts]
+        self.blocked = BlockedThreads(worker_id, ports, config)
+        self.reasons = ProcessReasons(self.owner, self.executor, self.blocked)
+        components: list[object] = [self, self.owner, *self.owner.parts, self.reasons]
         if self.executor is not None:
             components += [self.executor, *self.executor.parts]
         self._handlers = handlers_of(*components)

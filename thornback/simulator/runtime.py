@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 from greenlet import GreenletExit
 
+from thornback.api.call_site import site_of
 from thornback.core.errors import SessionEndedError
 from thornback.core.runtime import Runtime, Waiter
 from thornback.simulator import threads
@@ -30,6 +32,7 @@ class SimulatedRuntime(Runtime):
         self.core = process.core
         self.turn = _NO_OP
         self.drop = process.core.owner.dropped.append
+        self.thread = threads.current_thread
 
     def block(self, waiter: Waiter, timeout: float | None = None) -> bool:
         """Let the world go on until the waiter is done; False after ``timeout`` seconds of virtual time."""
@@ -78,6 +81,15 @@ class SimulatedRuntime(Runtime):
     def wall_time(self) -> int:
         """Nanoseconds since the epoch, virtual."""
         return EPOCH + self.process.node.clock.now()
+
+    def site_of(self, thread: Hashable) -> str:
+        """``file:line function`` where a thread waits."""
+        assert isinstance(thread, threads.UserThread)
+        return site_of(thread.frame())
+
+    def has_other_threads(self, thread: Hashable) -> bool:
+        """Whether other user threads of the process have not ended."""
+        return any(each is not thread and not each.finished for each in self.process.threads)
 
     def close(self) -> None:
         """End this driver; the simulated cluster stays."""

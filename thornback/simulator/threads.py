@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 
 active: UserThread | None = None
 """The user thread whose code runs at this moment; None while the event loop or a core runs."""
+
+
+def current_thread() -> UserThread | None:
+    """The user thread whose code runs."""
+    return active
 
 
 UNWIND_LIMIT = 10
@@ -107,6 +113,10 @@ class UserThread:
 
     def go_on(self) -> None:
         """Called by the event loop: run it until it waits again."""
+        raise NotImplementedError
+
+    def frame(self) -> FrameType | None:
+        """Where its code waits."""
         raise NotImplementedError
 
     # --- Called by the thread itself
@@ -217,6 +227,13 @@ class MainThread(UserThread):
             raise DeadlockError(world.describe_wait("nothing is left to happen"))
         self.check()
 
+    def frame(self) -> FrameType | None:
+        """Where the program waits: it has called the event loop, which has called this."""
+        frame: FrameType | None = sys._getframe()
+        while frame is not None and frame.f_code is not MainThread.suspend.__code__:
+            frame = frame.f_back
+        return frame
+
     def start(self) -> None:
         """The program's code is simulated from now on."""
         self._enter()
@@ -279,6 +296,10 @@ class GreenletThread(UserThread):
         if process is not None and process.gate == ENDED:
             self._unwind()
         self.check()
+
+    def frame(self) -> FrameType | None:
+        """Where its greenlet has switched away; the running one has no such place."""
+        return self._greenlet.gr_frame if self._greenlet is not getcurrent() else sys._getframe()
 
     def _unwind(self) -> NoReturn:
         """The process has ended: leave the user's code, or stay here for ever if it does not let itself be left."""

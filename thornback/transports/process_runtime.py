@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 import traceback
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 
+from thornback.api import call_site
 from thornback.core.config import Config
 from thornback.core.errors import SessionEndedError
 from thornback.core.ids import GCS, Address, ObjectId, WorkerId, node_of
@@ -81,6 +83,7 @@ class ProcessRuntime(Runtime):
         self.turn = self.pump
         self.drop = self._make_drop()
         """``drop(object_id)``: a reference object of user code is gone; from any thread, at any time."""
+        self.thread = threading.get_ident
         self.closed = False
         _forget_in_children(self)
 
@@ -95,6 +98,17 @@ class ProcessRuntime(Runtime):
     def wall_time(self) -> int:
         """Nanoseconds since the epoch."""
         return time.time_ns()
+
+    def site_of(self, thread: Hashable) -> str:
+        """``file:line function`` where a thread waits; with the lock held, so that it stays there."""
+        return call_site.site_of(sys._current_frames().get(thread))  # type: ignore[call-overload]
+
+    def has_other_threads(self, thread: Hashable) -> bool:
+        """Whether there are threads besides that one and the engine's own."""
+        return any(
+            each.ident != thread and not each.name.startswith("thornback-") and each.is_alive()
+            for each in threading.enumerate()
+        )
 
     def _make_drop(self) -> Callable[[ObjectId], None]:
         enqueue, pump = self.core.owner.dropped.append, self.pump

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from thornback.util.policies import register_policy
     from thornback.util.serialization import deregister_serializer, register_serializer
+    from thornback.util.waits import why_pending
 
 __all__ = [
     "ActorPool",
@@ -38,6 +39,7 @@ __all__ = [
     "register_serializer",
     "remove_placement_group",
     "scheduling_strategies",
+    "why_pending",
 ]
 
 _HOMES = {
@@ -55,6 +57,7 @@ _HOMES = {
     "register_policy": "policies",
     "register_serializer": "serialization",
     "remove_placement_group": "placement_group",
+    "why_pending": "waits",
 }
 _MODULES = ("actor_pool", "check_serialize", "helpers", "named_actors", "queue", "serialization")
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from thornback.api import current
-from thornback.api.lazy import blocking
 from thornback.api.strategies import NAMES
 
 RESERVED = (*NAMES, "NODE", "LABELS")
@@ -33,10 +32,11 @@ def register_policy(name: str, policy: Callable[[dict[str, float], list[dict[str
     from thornback.core.ids import GCS
     from thornback.core.messages import PutKey
     from thornback.core.scheduling import registry
+    from thornback.core.waits.thread import wait_for
 
     runtime = current.require()
     blob = serialization.define_function(policy, name).blob
     with runtime.turn:
         waiter = runtime.core.owner.request(GCS, PutKey, f"policy:{name}", blob)
-    blocking.wait_for(runtime, waiter)
+    wait_for(runtime, waiter)
     registry.register(name, policy)

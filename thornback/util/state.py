@@ -1,4 +1,4 @@
-"""What is in the cluster: objects, with every byte they take.
+"""What is in the cluster: objects, with every byte they take, and all that waits, with the reason.
 
 The rows are plain dictionaries, ready for JSON or a table.
 """
@@ -6,5 +6,6 @@ The rows are plain dictionaries, ready for JSON or a table.
 from __future__ import annotations
 
 from thornback.api.object_state import list_objects, list_stores, summarize_objects
+from thornback.util.waits import list_waits
 
-__all__ = ["list_objects", "list_stores", "summarize_objects"]
+__all__ = ["list_objects", "list_stores", "list_waits", "summarize_objects"]

@@ -14,6 +14,8 @@ from thornback.core.ids import Address, ObjectId, TaskId, return_id, short
 from thornback.core.messages import DYNAMIC, STREAMING, Content, Dependency, Stored, TaskCall, TaskTemplate, Value
 from thornback.core.objects import layout
 from thornback.core.serialization import NO_ARGUMENTS, Argument, covering, dumps, error_value, loads, loads_value
+from thornback.core.waits.blocked import ARGUMENT, GENERATOR, Wait
+from thornback.core.waits.thread import wait_for
 
 if TYPE_CHECKING:
     from thornback.core.executor.executor import Executor
@@ -67,6 +69,7 @@ class Execution:
         "name",
         "sequence",
         "source",
+        "started",
         "task_id",
         "template",
     )
@@ -99,6 +102,8 @@ class Execution:
         self.is_async = is_async
         self.covered: list[ObjectId] = []
         self.handed: list[ObjectId] = []
+        self.started = 0
+        """When its code began to run, on the node's clock."""
 
     # --- Running
 
@@ -149,7 +154,7 @@ class Execution:
 
     def _begin(self) -> Outcome:
         outcome = Outcome()
-        outcome.run_time = self.executor.clock.now()
+        outcome.run_time = self.started = self.executor.clock.now()
         outcome.start = self.executor.runtime.wall_time()
         return outcome
 
@@ -181,7 +186,8 @@ class Execution:
             # Arguments mostly come soon. Others would take their room if they had this CPU meanwhile; but if the
             # argument must be made again first, somebody needs it.
             if not host.block(fetch.waiter, ARGUMENT_PATIENCE):
-                blocking.wait_for(host, fetch.waiter)
+                wait = Wait(ARGUMENT, (dependency.object_id,), 1)
+                wait_for(host, fetch.waiter, None, wait)
         except BaseException:
             with host.turn:
                 fetch.abandon()
@@ -251,7 +257,8 @@ class Execution:
 
     def _may_continue(self, made: int) -> bool:
         waiter = self.executor.generators.room_for(self, made)
-        blocking.wait_for(self.executor.runtime, waiter)
+        wait = Wait(GENERATOR, (self.caller,), 1)
+        wait_for(self.executor.runtime, waiter, None, wait)
         return waiter.result is not False
 
     def _finish_generator(self, outcome: Outcome) -> None:

@@ -117,7 +117,8 @@ class ActorTable:
         self._early: dict[ActorId, dict[Address, None]] = {}
         """Subscribers to actors that are not registered yet."""
         self._dead_processes: dict[Address, None] = {}
-        self._dead_actors: dict[ActorId, None] = {}
+        self.ended: dict[ActorId, None] = {}
+        """Actors that are dead for good, as far as they are remembered."""
         self._leases = 0
 
     # --- Registration
@@ -162,7 +163,7 @@ class ActorTable:
         if actor is not None:
             actor.subscribers[sender] = None
             self.transport.send(sender, self._update_of(actor))
-        elif message.actor_id in self._dead_actors or self._is_dead(owner_of(message.actor_id)):
+        elif message.actor_id in self.ended or self._is_dead(owner_of(message.actor_id)):
             reason = "it has ended, or its owner has"
             self.transport.send(sender, ActorUpdate(message.actor_id, DEAD, 0, b"", reason))
         else:
@@ -357,10 +358,10 @@ class ActorTable:
             del self.names[(spec.namespace, spec.name)]
         self._publish(actor)
         self.gcs.store.commit([Write("actors", spec.actor_id, None)], _nothing)
-        self._dead_actors[spec.actor_id] = None
-        if len(self._dead_actors) > self.config.dead_actors:
-            oldest = next(iter(self._dead_actors))
-            del self._dead_actors[oldest]
+        self.ended[spec.actor_id] = None
+        if len(self.ended) > self.config.dead_actors:
+            oldest = next(iter(self.ended))
+            del self.ended[oldest]
             self.table.pop(oldest, None)
         self.gcs.groups.actor_died(spec.actor_id)
 

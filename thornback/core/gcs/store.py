@@ -13,6 +13,8 @@ from thornback.core.gcs.jobs import JobTable
 from thornback.core.gcs.keys import KeyTable
 from thornback.core.gcs.nodes import NodeTable
 from thornback.core.gcs.placement_groups import GroupTable
+from thornback.core.gcs.reasons import GcsReasons
+from thornback.core.gcs.wait_cycles import WaitCycles
 from thornback.core.ids import Address
 from thornback.core.messages import QueryState, StateRows
 from thornback.core.ports import DurableStore, Ports
@@ -35,7 +37,18 @@ class GlobalControlStore:
         self.groups = GroupTable(self)
         self.keys = KeyTable(self)
         self.events = EventTable(self)
-        self.parts: tuple[Any, ...] = (self.nodes, self.jobs, self.actors, self.groups, self.keys, self.events)
+        self.reasons = GcsReasons(self)
+        self.wait_cycles = WaitCycles(self)
+        self.parts: tuple[Any, ...] = (
+            self.nodes,
+            self.jobs,
+            self.actors,
+            self.groups,
+            self.keys,
+            self.events,
+            self.reasons,
+            self.wait_cycles,
+        )
 
     def start(self) -> None:
         """Load what was committed before, then serve."""
@@ -66,6 +79,7 @@ class GlobalControlStore:
             "named_actors": self.actors.named_rows,
             "tasks": self.events.rows,
             "timeline": self.events.rows,
+            "waits": self.reasons.rows,
         }
         rows = tables.get(message.table, list)()
         self.ports.transport.send(sender, StateRows(message.request, json.dumps(rows).encode()))

@@ -148,6 +148,12 @@ from thornback.core.messages.values import (
     Stored,
     Value,
 )
+from thornback.core.messages.waits import (
+    AskReasons,
+    ReasonsGiven,
+    ReportWaits,
+    WaitCycleFound,
+)
 
 MESSAGES: tuple[type[Message], ...] = tuple(Message.__subclasses__())
 """All message types, in the order of their definition."""
@@ -189,6 +195,7 @@ __all__ = [
     "ActorUpdate",
     "AddBorrower",
     "AllocateObject",
+    "AskReasons",
     "BorrowerAdded",
     "BundlesHeld",
     "BundlesReserved",
@@ -252,6 +259,7 @@ __all__ = [
     "PushTasks",
     "PutKey",
     "QueryState",
+    "ReasonsGiven",
     "ReclaimLeases",
     "Record",
     "RegisterActor",
@@ -263,6 +271,7 @@ __all__ = [
     "RemoveGroup",
     "RepliesConfirmed",
     "ReportResources",
+    "ReportWaits",
     "RequestLease",
     "ReserveBundles",
     "ResourceMap",
@@ -289,6 +298,7 @@ __all__ = [
     "UnpinObject",
     "Value",
     "ViewDelta",
+    "WaitCycleFound",
     "decode",
     "encode",
 ]

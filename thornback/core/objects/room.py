@@ -66,6 +66,14 @@ class RoomQueue:
         """Bytes that are waited for."""
         return sum(demand.size for demands in (self._readers, self._writers) for demand in demands.values())
 
+    def size_for(self, object_id: ObjectId) -> int | None:
+        """Bytes of a demand for room for an object; None if there is none."""
+        for demands in (self._readers, self._writers):
+            for key, demand in demands.items():
+                if key[1] == object_id:
+                    return demand.size
+        return None
+
     def add(self, key: Key, size: int, reading: bool, attempt: Callable[[], bool], fail: Callable[[], None]) -> None:
         """Wait for room. A second demand under the same key is ignored."""
         if key in self:

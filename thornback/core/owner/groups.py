@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from thornback.core.ids import GCS, Address, NodeId, TaskId
+from thornback.core.ids import GCS, Address, NodeId, ObjectId, TaskId
 from thornback.core.messages import CreateGroup, GroupSpec, GroupUpdate, SubscribeGroup
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ class Groups:
         self._asked: dict[TaskId, None] = {}
         self._watchers: dict[TaskId, list[Callable[[GroupUpdate], bool]]] = {}
         self._ended: dict[TaskId, None] = {}
+        self.promised: dict[ObjectId, TaskId] = {}
+        """Objects that become ready when a group has its place."""
 
     def create(self, spec: GroupSpec) -> None:
         """Ask the GCS for a new group."""

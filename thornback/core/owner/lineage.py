@@ -30,6 +30,8 @@ class Lineage:
         self.references = owner.references
         self.objects = owner.objects
         self.trace = owner.ports.trace
+        self.rebuilding: dict[TaskId, None] = {}
+        """Unfinished tasks that run again since their results were lost."""
         self._sizes: dict[TaskId, int] = {}
         self._bytes = 0
         self._pinned: dict[TaskId, tuple[ObjectId, ...]] = {}
@@ -123,6 +125,7 @@ class Lineage:
         if task.retries_left > 0:
             task.retries_left -= 1
         task.attempt += 1
+        self.rebuilding[task.task_id] = None
         task.state = WAITING
         self.tasks.unfinished += 1
         if self.trace.enabled:

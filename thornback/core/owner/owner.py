@@ -45,7 +45,9 @@ from thornback.core.owner.actors import Actors
 from thornback.core.owner.groups import Groups
 from thornback.core.owner.leases import Leases
 from thornback.core.owner.objects import Objects
+from thornback.core.owner.reasons import OwnerReasons
 from thornback.core.owner.references import Reference, ReferenceTable
+from thornback.core.owner.sites import CallSites
 from thornback.core.owner.streams import Streams
 from thornback.core.owner.tasks import Tasks
 from thornback.core.ports import ObjectMemory, Ports
@@ -98,6 +100,7 @@ class Owner:
         )
         self.captured: dict[bytes, TaskTemplate] = {}
         """Templates of functions that tasks in placement groups call, within their groups."""
+        self.sites = CallSites()
         self._requests: dict[int, Waiter] = {}
         self._views: list[Waiter] = []
         self._job = Waiter()
@@ -163,7 +166,8 @@ class Owner:
 
     def on_query_state(self, sender: Address, message: QueryState) -> None:
         """Somebody wants to see what this process refers to."""
-        rows = ledger.rows(self) if message.table == "references" else []
+        tables = {"references": lambda: ledger.rows(self), "waits": OwnerReasons(self).rows}
+        rows = tables.get(message.table, list)()
         self.ports.transport.send(sender, StateRows(message.request, json.dumps(rows).encode()))
 
     # --- References
@@ -268,26 +272,27 @@ class Owner:
         self.ports.transport.send(to, make(number, *fields))
         return waiter
 
-    def _answered(self, number: int, answer: Message) -> None:
+    def answered(self, number: int, answer: Message) -> None:
+        """An answer to :meth:`request` has come; late ones are ignored."""
         waiter = self._requests.pop(number, None)
         if waiter is not None:
             waiter.complete(answer)
 
     def on_key_value(self, sender: Address, message: KeyValue) -> None:
         """Answer to PutKey or GetKey."""
-        self._answered(message.request, message)
+        self.answered(message.request, message)
 
     def on_state_rows(self, sender: Address, message: StateRows) -> None:
         """Answer to QueryState."""
-        self._answered(message.request, message)
+        self.answered(message.request, message)
 
     def on_named_actor(self, sender: Address, message: NamedActor) -> None:
         """Answer to GetNamedActor."""
-        self._answered(message.request, message)
+        self.answered(message.request, message)
 
     def on_group_found(self, sender: Address, message: GroupFound) -> None:
         """Answer to FindGroup."""
-        self._answered(message.request, message)
+        self.answered(message.request, message)
 
     def await_view(self) -> Waiter:
         """Completes with the next ViewDelta."""

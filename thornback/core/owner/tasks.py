@@ -252,6 +252,8 @@ class Tasks:
         self.unfinished -= 1
         if self._oom_retries:
             self._oom_retries.pop(task.task_id, None)
+        if self.lineage.rebuilding:
+            self.lineage.rebuilding.pop(task.task_id, None)
 
     def _settle_arguments(self, task: Task, keep: bool) -> None:
         if keep and not task.retries_left:

@@ -183,6 +183,19 @@ class RayletBundles:
                 return bundle.pool
         return None
 
+    def pools_of(self, request: RequestLease) -> list[ResourcePool]:
+        """The bundles of this node that the request may use, with room or without."""
+        group = self.groups.get(request.strategy.group)
+        if group is None or not group.committed:
+            return []
+        wanted = request.strategy.bundle
+        return [bundle.pool for index, bundle in group.bundles.items() if wanted in (-1, index)]
+
+    def is_alone(self, group_id: TaskId) -> bool:
+        """Whether all bundles of a group are on this node."""
+        group = self.groups.get(group_id)
+        return group is not None and all(node == self.node_id for node in group.nodes)
+
     def elsewhere(self, request: RequestLease) -> NodeId | None:
         """The next node of the group to ask for a request that may use any bundle and found this node full."""
         group = self.groups.get(request.strategy.group)

@@ -36,6 +36,7 @@ from thornback.core.raylet.grants import RayletGrants
 from thornback.core.raylet.leases import RayletLeases
 from thornback.core.raylet.memory_guard import MemoryGuard
 from thornback.core.raylet.pool import WorkerPool
+from thornback.core.raylet.reasons import RayletReasons
 from thornback.core.resources import CPU, OBJECT_STORE_MEMORY, UNIT, Resources
 from thornback.core.scheduling import registry
 from thornback.core.scheduling.view import ClusterView
@@ -89,7 +90,8 @@ class Raylet:
         self.store = NodeStore(node_id, ports, memory, config, disk)
         self.pulls = Pulls(node_id, ports, self.store, config)
         self.bundles = self.leases.bundles = RayletBundles(node_id, ports, self.leases, config)
-        self.parts = (self.leases, self.grants, self.bundles, self.store, self.pulls)
+        self.reasons = RayletReasons(node_id, ports, self.leases, self.bundles, self.store, self.pulls)
+        self.parts = (self.leases, self.grants, self.bundles, self.store, self.pulls, self.reasons)
         self.drivers: dict[WorkerId, JobId] = {}
         self._pids: dict[WorkerId, int] = {}
         self._deaths: dict[Address, Death] = {}

@@ -171,6 +171,37 @@ def why_never(
     )
 
 
+def why_not_now(
+    bundles: Sequence[Mapping[str, int]],
+    strategy: str,
+    nodes: Sequence[NodeView],
+    selectors: Selectors = (),
+    placed: Sequence[NodeId] = (),
+) -> str:
+    """Empty if there is room for the bundles that have no place; else one clause that says which of them fits nowhere,
+    and what the node with most room has free. The group fits on the empty cluster."""
+    if place_bundles(bundles, strategy, nodes, selectors, placed) is not None:
+        return ""
+    where = list(placed) or [b""] * len(bundles)
+    missing = [index for index, node in enumerate(where) if not node]
+    for index in missing:
+        labelled = [node for node in nodes if not selectors or matches(node.labels, selectors[index])]
+        if not any(fits(bundles[index], node.available) for node in labelled):
+            return f"bundle {index} needs {describe(bundles[index])}, {_freest(bundles[index], labelled)}"
+    together = total(bundles[index] for index in missing)
+    if strategy == STRICT_PACK:
+        return f"its {len(missing)} bundles together need {describe(together)} on one node, {_freest(together, nodes)}"
+    return f"each of its {len(missing)} bundles would fit, but under {strategy} there is no room for all at once"
+
+
+def _freest(demand: Mapping[str, int], nodes: Sequence[NodeView]) -> str:
+    lacking = [name for name, amount in demand.items() if all(node.available.get(name, 0) < amount for node in nodes)]
+    name = lacking[0] if lacking else next(iter(demand))
+    freest = max(nodes, key=lambda node: node.available.get(name, 0))
+    shown = {each: freest.available.get(each, 0) for each in demand}
+    return f"but the node with most {name} free ({freest.name}) has {describe(shown)}"
+
+
 def _largest(demand: Mapping[str, int], nodes: Sequence[NodeView]) -> str:
     lacking = [name for name, amount in demand.items() if all(node.total.get(name, 0) < amount for node in nodes)]
     name = lacking[0] if lacking else next(iter(demand))
