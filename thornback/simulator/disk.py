@@ -56,6 +56,9 @@ class SimulatedStore:
 
         def commit() -> None:
             self._tables.apply(taken)
+            trace = self._process.world.trace
+            for write in taken:
+                trace.event("gcs.committed", write.key, write)
             then()
 
         self._process.clock.call_after(self._busy_until - now, commit)

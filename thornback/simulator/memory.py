@@ -71,6 +71,16 @@ class NodeMemory:
         self._watches[self._reads] = watch
         return memoryview(array)  # type: ignore[arg-type]
 
+    def peek(self, offset: int, size: int) -> bytes | None:
+        """The bytes as they are, without a trace; None if nothing was written there."""
+        if not size:
+            return b""
+        try:
+            block, start = self._cover(offset, size)
+        except ValueError:
+            return None
+        return block[start : start + size]
+
     def discard(self, offset: int, size: int) -> None:
         """Forget the bytes of all blocks that begin in this range."""
         low = bisect_left(self._offsets, offset)

@@ -7,11 +7,13 @@ injected fault and every event that the core reports. It does not cover the byte
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from struct import Struct
 from typing import IO, Any
+from zlib import crc32
 
 from thornback.core.ids import GCS, Address, short
 from thornback.core.messages import MESSAGES, Message
@@ -19,10 +21,14 @@ from thornback.simulator.engine import Engine
 
 _HEAD = Struct(">Q").pack
 _FLUSH_ABOVE = 1 << 16
+_CHECK = 0xFFFF
 _SUBJECTS = ("task_id", "object_id", "actor_id", "lease_id", "worker_id", "source")
 
 Listener = Callable[[int, str, bytes, Any], None]
 """Called with virtual time (ns), kind, subject and detail of each event that is not a message."""
+MessageListener = Callable[[int, Address, Address, Any, int], None]
+"""Called with virtual time (ns), sender, receiver and cause (a number of an event) of each message that arrives; the
+message is the last but one argument."""
 
 
 def _subject_field(message_type: type[Message]) -> str | None:
@@ -41,6 +47,8 @@ class RunTrace:
 
     Attributes:
         listeners: called with each event that is not a message.
+        message_listeners: called with each message, just before its receiver gets it.
+        journal: where the checksum of each record is appended; None: nowhere.
     """
 
     enabled = True
@@ -51,6 +59,8 @@ class RunTrace:
         self._buffer = bytearray()
         self._file: IO[str] | None = None
         self.listeners: list[Listener] = []
+        self.message_listeners: list[MessageListener] = []
+        self.journal: array[int] | None = None
 
     @property
     def digest(self) -> str:
@@ -62,6 +72,7 @@ class RunTrace:
     def delivered(self, sender: Address, to: Address, messages: list[Message], cause: int) -> None:
         """``messages`` arrive now; the event ``cause`` made the sender send them."""
         buffer = self._buffer
+        begin = len(buffer)
         buffer += _HEAD(self._engine._now)
         buffer += sender
         buffer += to
@@ -70,20 +81,28 @@ class RunTrace:
             buffer += number
             if field is not None:
                 buffer += getattr(message, field)
+        if self.journal is not None:
+            self.journal.append(crc32(buffer[begin:]) & _CHECK)
         if len(buffer) > _FLUSH_ABOVE:
             self._hash.update(buffer)
             buffer.clear()
+        for listener in self.message_listeners:
+            for message in messages:
+                listener(self._engine._now, sender, to, message, cause)
         if self._file is not None:
             self._write_messages(sender, to, messages, cause)
 
     def event(self, kind: str, subject: bytes, detail: Any = None) -> None:
         """Something happened to ``subject``. Of ``detail``, numbers, text, bytes and tuples of them are hashed."""
         buffer = self._buffer
+        begin = len(buffer)
         buffer += _HEAD(self._engine._now)
         buffer += kind.encode()
         buffer += subject
         if detail is not None:
             buffer += _plain(detail)
+        if self.journal is not None:
+            self.journal.append(crc32(buffer[begin:]) & _CHECK)
         if len(buffer) > _FLUSH_ABOVE:
             self._hash.update(buffer)
             buffer.clear()
@@ -154,6 +173,6 @@ def readable(identifier: bytes) -> str:
 def _for_people(detail: Any) -> Any:
     if isinstance(detail, bytes):
         return readable(detail)
-    if isinstance(detail, (tuple, list)):
+    if type(detail) in (tuple, list):
         return [_for_people(part) for part in detail]
     return detail if isinstance(detail, (str, int, float, type(None))) else type(detail).__name__

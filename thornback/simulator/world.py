@@ -327,6 +327,11 @@ class World:
         if self._failure is None and not isinstance(error, KeyboardInterrupt):
             self._failure = error
 
+    @property
+    def failure(self) -> BaseException | None:
+        """The error that has broken the simulation; None if it works."""
+        return self._failure
+
     def check_alive(self) -> None:
         """Raise what broke the simulation, if it is broken."""
         if self._failure is not None:

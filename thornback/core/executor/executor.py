@@ -156,11 +156,15 @@ class Executor:
             lane.running += 1
             self.running[execution.task_id] = execution
             if self.trace.enabled:
-                detail = (execution.attempt, execution.kind, execution.caller, execution.sequence)
-                self.trace.event("task.started", execution.task_id, detail)
+                self.trace.event("task.started", execution.task_id, self._place_of(execution))
             if execution.kind == TASK:
                 self.user_code.mark_started(execution.sequence)
             self.user_code.start(execution)
+
+    def _place_of(self, execution: Execution) -> tuple[object, ...]:
+        """For the trace: which attempt it is, of what kind, for whom, and where it starts."""
+        worker = self.owner.worker_id
+        return execution.attempt, execution.kind, execution.caller, execution.source, worker, execution.lane
 
     # --- Ends
 
@@ -175,7 +179,7 @@ class Executor:
         self._timeline.add(execution, outcome)
         if self.trace.enabled:
             kind = "cancelled" if outcome.cancelled else "error" if outcome.error else "ok"
-            self.trace.event("task.ended", execution.task_id, (execution.attempt, kind))
+            self.trace.event("task.ended", execution.task_id, (execution.attempt, kind, self.owner.worker_id))
         if execution.kind == CREATION:
             self.actor.created(execution, outcome)
         else:

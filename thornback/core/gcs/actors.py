@@ -137,6 +137,9 @@ class ActorTable:
         actor = self.table[spec.actor_id] = Actor(spec)
         if spec.name:
             self.names[key] = spec.actor_id
+        if self.trace.enabled:
+            detail = (spec.namespace, spec.name, spec.max_restarts, spec.out_of_order)
+            self.trace.event("actor.registered", spec.actor_id, detail)
         if spec.strategy.group:
             self.by_group.setdefault(spec.strategy.group, {})[spec.actor_id] = actor
         actor.subscribers = {sender: None, **self._early.pop(spec.actor_id, {})}

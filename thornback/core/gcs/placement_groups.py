@@ -144,6 +144,8 @@ class GroupTable:
             return
         if spec.name:
             self.names[(spec.namespace, spec.name)] = spec.group_id
+        if self.trace.enabled:
+            self.trace.event("group.registered", spec.group_id, (spec.namespace, spec.name))
         self.waiting[spec.group_id] = group
         self._place(group)
         if spec.actor_id:

@@ -160,7 +160,8 @@ class NodeStore:
         """The bytes are complete; readers may come."""
         entry.sealed = True
         if self.trace.enabled:
-            self.trace.event("object.sealed", entry.object_id, entry.size)
+            detail = (self.node_id, entry.offset, entry.size, entry.primary)
+            self.trace.event("object.sealed", entry.object_id, detail)
         calls, entry.on_seal = entry.on_seal, []
         for call in calls:
             call(entry)
@@ -214,7 +215,7 @@ class NodeStore:
                 self._lost_on_disk(entry, reason)
                 return
             if self.trace.enabled:
-                self.trace.event("object.restored", entry.object_id, entry.size)
+                self.trace.event("object.restored", entry.object_id, (self.node_id, entry.offset, entry.size))
             if self.spilling.over_limit:
                 self.spilling.drop(entry)
             self._present(entry, None)
@@ -228,6 +229,8 @@ class NodeStore:
             return
         offset = self.allocator.allocate(following.size)
         if offset is not None:
+            if self.trace.enabled:
+                self.trace.event("memory.taken", self.node_id, (offset, following.size))
             following.moving = IN
             self._restore(following, offset)
 
@@ -265,6 +268,8 @@ class NodeStore:
         """The object stays until the reader is done."""
         entry.pins[reader] = entry.pins.get(reader, 0) + 1
         self._unpark(entry)
+        if self.trace.enabled:
+            self.trace.event("object.pinned", entry.object_id, (self.node_id, reader, entry.offset, entry.size))
         self.transport.send(reader, ObjectPinned(entry.object_id, entry.offset, entry.size))
 
     def on_unpin_object(self, sender: Address, message: UnpinObject) -> None:
@@ -273,6 +278,8 @@ class NodeStore:
         if entry is None or sender not in entry.pins:
             return
         entry.pins[sender] -= message.count
+        if self.trace.enabled:
+            self.trace.event("object.unpinned", entry.object_id, (self.node_id, sender, message.count))
         if entry.pins[sender] <= 0:
             del entry.pins[sender]
         self._settled(entry)
@@ -283,6 +290,8 @@ class NodeStore:
         offset = self.allocator.allocate(size)
         while offset is None and self.evict_one():
             offset = self.allocator.allocate(size)
+        if offset is not None and self.trace.enabled:
+            self.trace.event("memory.taken", self.node_id, (offset, size))
         return offset
 
     def evict_one(self) -> bool:
@@ -387,6 +396,8 @@ class NodeStore:
             self._settled(entry)
 
     def _release_memory(self, entry: Entry) -> None:
+        if self.trace.enabled:
+            self.trace.event("memory.given", self.node_id, (entry.offset, entry.size))
         self.allocator.release(entry.offset)
         self.memory.discard(entry.offset, entry.size)
         entry.offset = -1
@@ -398,7 +409,8 @@ class NodeStore:
             self._release_memory(entry)
         self.spilling.drop(entry)
         if self.trace.enabled:
-            self.trace.event("object.deleted", entry.object_id)
+            detail = (self.node_id, entry.sealed, entry.primary, entry.doomed)
+            self.trace.event("object.deleted", entry.object_id, detail)
         if len(self.room):
             self.room.serve()
 

@@ -91,7 +91,7 @@ class Objects:
         """An owned object has been made, or has failed. The references inside it are held already."""
         reference.content = content
         if self.trace.enabled:
-            self.trace.event("object.ready", reference.object_id, type(content).__name__)
+            self.trace.event("object.ready", reference.object_id, content)
         if reference.asking is not None:
             askers, reference.asking = reference.asking, None
             for borrower in askers:
@@ -162,6 +162,8 @@ class Objects:
         return error_value(errors.ObjectLostError(f"object {short(object_id)} is lost: {reason}", object_id.hex()))
 
     def _owner_died(self, reference: Reference) -> None:
+        if self.trace.enabled:
+            self.trace.event("object.owner_died", reference.object_id, self.references.worker_id)
         owner = short(owner_of(reference.object_id))
         text = f"object {short(reference.object_id)} is lost: its owner, process {owner}, has ended"
         reference.content = error_value(errors.OwnerDiedError(text, reference.object_id.hex()))
@@ -173,6 +175,8 @@ class Objects:
     def value_released(self, reference: Reference) -> None:
         """Nobody refers to an owned object: free its copies and let go of what it contains."""
         content, reference.content = reference.content, None
+        if self.trace.enabled:
+            self.trace.event("object.released", reference.object_id)
         if self.blocks:
             self.reference_forgotten(reference.object_id)
         if reference.strays:
@@ -325,6 +329,8 @@ class Objects:
     def read(self, object_id: ObjectId, block: Block) -> memoryview:
         """A view of a block that ``make_local`` has given; its user count passes to the view."""
         ended = self.views_ended
+        if self.trace.enabled:
+            self.trace.event("object.read", object_id, (self.node_id, block.offset, block.size))
 
         def released() -> None:
             ended.append(object_id)

@@ -350,6 +350,8 @@ class Tasks:
         if task.state == DONE:
             return
         task.cancelled = True
+        if self.trace.enabled:
+            self.trace.event("task.cancel", task.task_id, task.state)
         if task.state == PUSHED:
             self.owner.ports.transport.send(task.worker, CancelTask(task.task_id, force, recursive))
         else:

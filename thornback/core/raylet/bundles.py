@@ -34,7 +34,7 @@ class Bundle:
         self.attempt = message.attempt
         self.job_id = message.job_id
         self.gpus = gpus
-        self.pool = ResourcePool(demand, gpus)
+        self.pool = ResourcePool(demand, gpus, bundle=index)
 
 
 class Group:

@@ -99,8 +99,8 @@ class RayletGrants:
             if request.actor_id:
                 add(self.lasting, grant.held)
         if self.trace.enabled:
-            held = {} if request.strategy.group else dict(grant.held)
-            self.trace.event("lease.granted", request.lease_id, (self.node_id, held))
+            what = (dict(grant.held), dict(grant.gpus), request.strategy.group, pool.bundle)
+            self.trace.event("lease.granted", request.lease_id, (self.node_id, *what, request.holder))
         self.waiting_workers.append(grant)
         self.dirty = True
         return grant
@@ -254,6 +254,8 @@ class RayletGrants:
             self._give(grant, {CPU: cpu}, {})
             self.changed = True
             self.dirty = True
+            if self.trace.enabled:
+                self.trace.event("lease.cpu", grant.request.lease_id, (self.node_id, -cpu))
 
     def on_acquire_cpu(self, sender: Address, message: AcquireCpu) -> None:
         """A worker's task can go on."""
@@ -282,6 +284,8 @@ class RayletGrants:
                         add(self.lasting, {CPU: cpu})
                 grant.held[CPU] = cpu
                 self.changed = True
+                if self.trace.enabled:
+                    self.trace.event("lease.cpu", lease_id, (self.node_id, cpu))
             del self.waiting_cpu[lease_id]
             assert grant.worker is not None
             self.transport.send(grant.worker.worker_id, CpuAcquired())

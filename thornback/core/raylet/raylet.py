@@ -107,6 +107,8 @@ class Raylet:
 
     def start(self) -> None:
         """Register with the GCS, start the first workers."""
+        if self.trace.enabled:
+            self.trace.event("node.up", self.node_id, dict(self.leases.total))
         self._register()
         self._beat()
         if self.config.prestart_workers:

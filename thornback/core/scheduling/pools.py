@@ -47,11 +47,13 @@ class ResourcePool:
 
     Attributes:
         available: free amounts; one object for the life of the pool.
+        bundle: index of the bundle of a placement group that it belongs to; -1 for a node.
     """
 
-    __slots__ = ("available", "gpus", "total")
+    __slots__ = ("available", "bundle", "gpus", "total")
 
-    def __init__(self, total: Mapping[str, int], gpus: GpuParts | None = None) -> None:
+    def __init__(self, total: Mapping[str, int], gpus: GpuParts | None = None, bundle: int = -1) -> None:
+        self.bundle = bundle
         self.total: Resources = dict(total)
         self.available: Resources = dict(total)
         self.gpus: GpuParts = whole_gpus(total) if gpus is None else dict(gpus)

@@ -1,0 +1,77 @@
+"""What the GCS has acknowledged is on disk, and stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from thornback.core.ids import GCS, short
+from thornback.core.messages import ActorRegistered, GroupUpdate, JobStarted, KeyValue, PutKey
+from thornback.faults.invariants.base import Checker, Detail, Unsettled
+
+if TYPE_CHECKING:
+    from thornback.simulator.world import World
+
+
+class Acknowledged(Checker):
+    """Keeps all writes that were ever committed, and compares them with answers and, in the end, with the tables."""
+
+    name = "acknowledged writes"
+    promise = "the GCS answers only after its write is durable, and what it has acknowledged survives its restarts"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ever: dict[tuple[str, bytes], list[bytes | None]] = {}
+        self._puts: dict[tuple[bytes, int], str] = {}
+
+    def on_gcs_committed(self, time: int, subject: bytes, detail: Detail) -> None:
+        """A row is on disk; None as its value means that it was removed."""
+        self._ever.setdefault((detail.table, subject), []).append(detail.value)
+
+    def _expect(self, table: str, key: bytes, what: str) -> None:
+        if (table, key) not in self._ever:
+            text = f"the GCS has acknowledged {what} before the write was durable"
+            self.fail(key, f"{table}: acknowledged before it was durable", text)
+
+    def saw_actor_registered(self, time: int, sender: bytes, to: bytes, message: ActorRegistered) -> None:
+        """An owner learns that its actor is registered."""
+        if not message.existing:
+            self._expect("actors", message.actor_id, f"actor {short(message.actor_id)}")
+
+    def saw_job_started(self, time: int, sender: bytes, to: bytes, message: JobStarted) -> None:
+        """A driver learns its number."""
+        if sender == GCS:
+            self._expect("jobs", str(message.job_id).encode(), f"job {message.job_id}")
+
+    def saw_group_update(self, time: int, sender: bytes, to: bytes, message: GroupUpdate) -> None:
+        """A process learns that a group has its place."""
+        if message.state == "CREATED":
+            self._expect("placement_groups", message.group_id, f"group {short(message.group_id)}")
+
+    def saw_put_key(self, time: int, sender: bytes, to: bytes, message: PutKey) -> None:
+        """Somebody writes a key."""
+        self._puts[sender, message.request] = message.key
+
+    def saw_key_value(self, time: int, sender: bytes, to: bytes, message: KeyValue) -> None:
+        """The answer to a write or read of a key."""
+        key = self._puts.pop((to, message.request), None)
+        if key is not None and message.value not in self._ever.get(("keys", key.encode()), []):
+            text = f"the GCS has acknowledged a write of key {key!r} before it was durable"
+            self.fail(key.encode(), "keys: acknowledged before it was durable", text)
+
+    def unsettled(self, world: World) -> Iterable[Unsettled]:
+        """Rows that the disk, or the GCS's memory, does not have."""
+        core = world.nodes[0].process
+        gcs = None if core is None or core.ended else core.core.gcs
+        rows = world.nodes[0].disk.rows
+        for (table, key), values in self._ever.items():
+            value = values[-1]
+            if rows.get((table, key)) != value:
+                yield Unsettled(f"{table}: a durable row is gone", f"row {key!r} of {table} is not on disk", key)
+            elif gcs is not None and value is not None:
+                if table == "keys" and gcs.keys.table.get(key.decode()) != value:
+                    yield Unsettled("keys: not in memory", f"key {key!r} is on disk, and the GCS has another value", key)
+                if table == "actors" and key not in gcs.actors.table:
+                    yield Unsettled("actors: not in memory", f"actor {short(key)} is on disk, and not in the GCS", key)
+                if table == "placement_groups" and key not in gcs.groups.table:
+                    yield Unsettled("groups: not in memory", f"group {short(key)} is on disk, and not in the GCS", key)

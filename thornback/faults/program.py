@@ -1,0 +1,182 @@
+"""What is explored: a program in a file, one of the workloads, or a function."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import importlib
+import inspect
+import linecache
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from thornback.faults.invariants.custom import CustomChecker, declared_in
+
+WORKLOAD = "workload:"
+
+
+class ProgramError(ValueError):
+    """There is no such program."""
+
+
+class ProgramFailed(Exception):
+    """The program ended with an exit code that is not 0."""
+
+
+class Program:
+    """Something that can be run from its beginning, any number of times.
+
+    Attributes:
+        name: for people and for files of failures; :func:`find_program` takes it.
+        text: its source, "" if that is not known.
+        modules: which of the modules in a traceback are the program's own.
+    """
+
+    def __init__(self, name: str, text: str, file: str) -> None:
+        self.name = name
+        self.text = text
+        self.file = file
+
+    @property
+    def digest(self) -> str:
+        """Of the source, in hex."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def invariants(self) -> list[CustomChecker]:
+        """What the program has declared when it was imported."""
+        return []
+
+    def run(self) -> None:
+        """Run it to its end; nothing of it is left afterwards.
+
+        Raises:
+            Exception: what it raises.
+            ProgramFailed: it has exited with another code than 0.
+        """
+        raise NotImplementedError
+
+
+class FileProgram(Program):
+    """A program that runs as ``__main__``."""
+
+    def __init__(self, path: Path, text: str, arguments: Sequence[str] = ()) -> None:
+        super().__init__(str(path), text, str(path))
+        self._path = path
+        self._arguments = list(arguments)
+
+    def run(self) -> None:
+        """Run the source in a new ``__main__``; modules from its folder are imported anew each time."""
+        module = ModuleType("__main__")
+        module.__file__ = self.file
+        module.__dict__["__builtins__"] = __builtins__
+        linecache.cache[self.file] = (len(self.text), None, self.text.splitlines(True), self.file)
+        folder = str(self._path.resolve().parent)
+        saved, known = (sys.modules["__main__"], sys.argv), set(sys.modules)
+        sys.modules["__main__"], sys.argv = module, [self.file, *self._arguments]
+        sys.path.insert(0, folder)
+        try:
+            exec(compile(self.text, self.file, "exec"), module.__dict__)
+        except SystemExit as end:
+            if end.code not in (None, 0):
+                raise ProgramFailed(f"the program has exited with {end.code!r}") from None
+        finally:
+            sys.modules["__main__"], sys.argv = saved
+            sys.path.remove(folder)
+            _forget_modules(folder, known)
+            module.__dict__.clear()
+
+
+def _forget_modules(folder: str, known: set[str]) -> None:
+    for name in [name for name in sys.modules if name not in known]:
+        file = getattr(sys.modules[name], "__file__", None) or ""
+        if file.startswith(folder):
+            del sys.modules[name]
+
+
+class ModuleProgram(Program):
+    """A module with a function ``main``."""
+
+    def __init__(self, name: str, module: ModuleType) -> None:
+        super().__init__(name, inspect.getsource(module), module.__file__ or "")
+        self._module = module
+
+    def invariants(self) -> list[CustomChecker]:
+        """What the module has declared."""
+        return declared_in(self._module.__name__)
+
+    def run(self) -> None:
+        """Call ``main``."""
+        self._module.main()
+
+
+class FunctionProgram(Program):
+    """A function without arguments of this process."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        super().__init__(
+            f"{function.__module__}:{function.__qualname__}", "", inspect.getsourcefile(function) or function.__module__
+        )
+        self._function = function
+
+    def invariants(self) -> list[CustomChecker]:
+        """What its module has declared."""
+        return declared_in(self._function.__module__)
+
+    def run(self) -> None:
+        """Call it."""
+        self._function()
+
+
+def find_program(what: str | Path | Callable[[], Any] | Program, arguments: Sequence[str] = ()) -> Program:
+    """The program with that path, workload with that name (``workload:shuffle``), or function.
+
+    Raises:
+        ProgramError: there is none, or it cannot be read.
+    """
+    if isinstance(what, Program):
+        return what
+    if callable(what):
+        return FunctionProgram(what)
+    if str(what).startswith(WORKLOAD):
+        return _workload(str(what))
+    path = Path(what)
+    try:
+        return FileProgram(path, path.read_text(encoding="utf-8"), arguments)
+    except (OSError, UnicodeDecodeError) as error:
+        if not path.is_file():
+            raise ProgramError(f"there is no program {path}; {_choices()}") from None
+        raise ProgramError(f"cannot read the program {path}: {error}") from None
+
+
+def workloads() -> dict[str, str]:
+    """The modules of the workloads, by name."""
+    from thornback.faults.workloads import WORKLOADS
+
+    return dict(WORKLOADS)
+
+
+def programs_of(what: str, arguments: Sequence[str] = ()) -> list[Program]:
+    """As :func:`find_program`; ``workload:all`` stands for all workloads."""
+    if what == f"{WORKLOAD}all":
+        return [find_program(WORKLOAD + name) for name in workloads()]
+    return [find_program(what, arguments)]
+
+
+def _workload(name: str) -> Program:
+    known = workloads()
+    module = known.get(name.removeprefix(WORKLOAD))
+    if module is None:
+        raise ProgramError(f"there is no {name}; {_choices()}")
+    return ModuleProgram(name, importlib.import_module(module))
+
+
+def _choices() -> str:
+    return f"a program is a file, or one of {', '.join(WORKLOAD + name for name in ('all', *workloads()))}"
+
+
+def forget_cycles() -> None:
+    """Collect what the program has left behind, so that its references are dropped."""
+    gc.collect()
