@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from thornback.faults.invariants.custom import CustomChecker, declared_in
+from thornback.faults.workloads import WORKLOADS, node_of
 
 WORKLOAD = "workload:"
 
@@ -32,13 +33,21 @@ class Program:
     Attributes:
         name: for people and for files of failures; :func:`find_program` takes it.
         text: its source, "" if that is not known.
-        modules: which of the modules in a traceback are the program's own.
+        file: where its source is, for tracebacks.
+        arguments: what it finds in ``sys.argv``.
     """
+
+    arguments: tuple[str, ...] = ()
 
     def __init__(self, name: str, text: str, file: str) -> None:
         self.name = name
         self.text = text
         self.file = file
+
+    @property
+    def node(self) -> dict[str, Any]:
+        """The machine that it is made for, as :func:`thornback.simulator.cluster.node_specs` takes it."""
+        return {}
 
     @property
     def digest(self) -> str:
@@ -65,7 +74,7 @@ class FileProgram(Program):
     def __init__(self, path: Path, text: str, arguments: Sequence[str] = ()) -> None:
         super().__init__(str(path), text, str(path))
         self._path = path
-        self._arguments = list(arguments)
+        self.arguments = tuple(arguments)
 
     def run(self) -> None:
         """Run the source in a new ``__main__``; modules from its folder are imported anew each time."""
@@ -75,7 +84,7 @@ class FileProgram(Program):
         linecache.cache[self.file] = (len(self.text), None, self.text.splitlines(True), self.file)
         folder = str(self._path.resolve().parent)
         saved, known = (sys.modules["__main__"], sys.argv), set(sys.modules)
-        sys.modules["__main__"], sys.argv = module, [self.file, *self._arguments]
+        sys.modules["__main__"], sys.argv = module, [self.file, *self.arguments]
         sys.path.insert(0, folder)
         try:
             exec(compile(self.text, self.file, "exec"), module.__dict__)
@@ -99,9 +108,15 @@ def _forget_modules(folder: str, known: set[str]) -> None:
 class ModuleProgram(Program):
     """A module with a function ``main``."""
 
-    def __init__(self, name: str, module: ModuleType) -> None:
+    def __init__(self, name: str, module: ModuleType, node: dict[str, Any]) -> None:
         super().__init__(name, inspect.getsource(module), module.__file__ or "")
         self._module = module
+        self._node = node
+
+    @property
+    def node(self) -> dict[str, Any]:
+        """What the workload says."""
+        return dict(self._node)
 
     def invariants(self) -> list[CustomChecker]:
         """What the module has declared."""
@@ -151,30 +166,22 @@ def find_program(what: str | Path | Callable[[], Any] | Program, arguments: Sequ
         raise ProgramError(f"cannot read the program {path}: {error}") from None
 
 
-def workloads() -> dict[str, str]:
-    """The modules of the workloads, by name."""
-    from thornback.faults.workloads import WORKLOADS
-
-    return dict(WORKLOADS)
-
-
-def programs_of(what: str, arguments: Sequence[str] = ()) -> list[Program]:
+def programs_of(what: str | Path | Callable[[], Any] | Program, arguments: Sequence[str] = ()) -> list[Program]:
     """As :func:`find_program`; ``workload:all`` stands for all workloads."""
     if what == f"{WORKLOAD}all":
-        return [find_program(WORKLOAD + name) for name in workloads()]
+        return [find_program(WORKLOAD + name) for name in WORKLOADS]
     return [find_program(what, arguments)]
 
 
 def _workload(name: str) -> Program:
-    known = workloads()
-    module = known.get(name.removeprefix(WORKLOAD))
+    module = WORKLOADS.get(name.removeprefix(WORKLOAD))
     if module is None:
         raise ProgramError(f"there is no {name}; {_choices()}")
-    return ModuleProgram(name, importlib.import_module(module))
+    return ModuleProgram(name, importlib.import_module(module), node_of(name.removeprefix(WORKLOAD)))
 
 
 def _choices() -> str:
-    return f"a program is a file, or one of {', '.join(WORKLOAD + name for name in ('all', *workloads()))}"
+    return f"a program is a file, or one of {', '.join(WORKLOAD + name for name in ('all', *WORKLOADS))}"
 
 
 def forget_cycles() -> None:

@@ -36,11 +36,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The cluster of a run, and how long it may take."""
 
     nodes: int = 4
-    cpus: float = 4
-    resources: dict[str, float] = {}
-    """Custom resources of each node."""
-    object_store_memory: int = 2 << 30
-    """Bytes of each node."""
+    node: dict[str, Any] = {}
+    """What each node has, as :func:`thornback.simulator.cluster.node_specs` takes it; over what the program wants."""
     config: dict[str, Any] = {}
     """Settings of the engine by name."""
     costs: dict[str, float] = {}
@@ -103,13 +100,10 @@ def run_once(
     started = time.perf_counter()
     output = io.StringIO()
     world = simulate(
-        setup.nodes,
-        setup.cpus,
-        seed,
+        [{**program.node, **setup.node}] * setup.nodes,
+        seed=seed,
         faults=plan,
         config=setup.config,
-        resources=setup.resources,
-        object_store_memory=setup.object_store_memory,
         costs=setup.costs,
         time_limit=plan.end + setup.patience,
         stall_limit=plan.end + setup.bound + 240,

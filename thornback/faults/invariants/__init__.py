@@ -55,4 +55,3 @@ def watch(world: World) -> Monitor:
             checker.holders = truth.holders
     monitor.watch(world)
     return monitor
-

@@ -6,14 +6,20 @@ of its own: what it believes never comes from the tables of the component that i
 
 from __future__ import annotations
 
+import itertools
+import pickletools
+import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import msgspec
 
+from thornback.core.messages import Value
+
 if TYPE_CHECKING:
     from thornback.simulator.world import World
 
+_ID = re.compile(r"^(?:[0-9a-f]{48}|[0-9a-f]{40})$")
 Report = Callable[["Violation"], None]
 
 
@@ -94,6 +100,19 @@ def event_kind(method: str) -> str:
 def snake(name: str) -> str:
     """``PushTasks`` as ``push_tasks``."""
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
+
+
+def describe_error(value: Value) -> tuple[str, bytes]:
+    """The name of the engine's class of a pickled error, and the id that it carries; "" and b"" for none. Nothing is
+    unpickled, since that could run code of the user."""
+    strings = [argument for _, argument, _ in pickletools.genops(value.data) if isinstance(argument, str)]
+    name = ""
+    for first, second in itertools.pairwise(strings):
+        if first == "thornback.core.errors":
+            name = second
+            break
+    found = next((text for text in strings if _ID.match(text)), "")
+    return name, bytes.fromhex(found)
 
 
 Detail = Any

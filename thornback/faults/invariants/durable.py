@@ -70,7 +70,9 @@ class Acknowledged(Checker):
                 yield Unsettled(f"{table}: a durable row is gone", f"row {key!r} of {table} is not on disk", key)
             elif gcs is not None and value is not None:
                 if table == "keys" and gcs.keys.table.get(key.decode()) != value:
-                    yield Unsettled("keys: not in memory", f"key {key!r} is on disk, and the GCS has another value", key)
+                    yield Unsettled(
+                        "keys: not in memory", f"key {key!r} is on disk, and the GCS has another value", key
+                    )
                 if table == "actors" and key not in gcs.actors.table:
                     yield Unsettled("actors: not in memory", f"actor {short(key)} is on disk, and not in the GCS", key)
                 if table == "placement_groups" and key not in gcs.groups.table:

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import pickletools
-import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from thornback.core.executor.execution import CALL, TASK
 from thornback.core.ids import NODE_ID_SIZE, TASK_ID_SIZE, WORKER_ID_SIZE, ActorId, TaskId, WorkerId, node_of, short
 from thornback.core.messages import DEAD, Value
-from thornback.faults.invariants.base import Checker, Detail, Unsettled
+from thornback.faults.invariants.base import Checker, Detail, Unsettled, describe_error
 
 if TYPE_CHECKING:
     from thornback.simulator.world import World
 
-_ID = re.compile(r"^(?:[0-9a-f]{48}|[0-9a-f]{40})$")
 _CRASHES = ("WorkerCrashedError", "NodeDiedError", "OutOfMemoryError")
 _LOSSES = ("ObjectLostError", "ObjectReconstructionFailedError")
-
-
-def describe_error(value: Value) -> tuple[str, bytes]:
-    """The name of the engine's class of a pickled error, and the id that it carries; "" and b"" for none. Nothing is
-    unpickled, since that could run code of the user."""
-    strings = [argument for _, argument, _ in pickletools.genops(value.data) if isinstance(argument, str)]
-    name = ""
-    for first, second in zip(strings, strings[1:], strict=False):
-        if first == "thornback.core.errors":
-            name = second
-            break
-    found = next((text for text in strings if _ID.match(text)), "")
-    return name, bytes.fromhex(found)
 
 
 class TrueCauses(Checker):

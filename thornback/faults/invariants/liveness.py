@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from thornback.core.ids import WORKER_ID_SIZE, Address, ObjectId, TaskId, node_of, short
 from thornback.core.messages import DEAD
-from thornback.core.owner.tasks import DONE
+from thornback.core.owner.task import DONE
 from thornback.faults.invariants.base import Checker, Detail, Unsettled
 
 if TYPE_CHECKING:
@@ -173,7 +173,9 @@ class Zero(Checker):
                     text = f"{raylet.store.allocator.used:,} bytes of {node.name} are in use by nothing"
                     yield Unsettled("memory is left", text)
                 if node.spill.files and not raylet.store.entries:
-                    yield Unsettled("a spill file is left", f"{len(node.spill.files)} spill files are left on {node.name}")
+                    yield Unsettled(
+                        "a spill file is left", f"{len(node.spill.files)} spill files are left on {node.name}"
+                    )
 
 
 class Counts(Checker):

@@ -9,7 +9,7 @@ from zlib import crc32
 from thornback.core.ids import Address, NodeId, ObjectId, node_of, owner_of, short
 from thornback.core.messages import Content, ObjectContent, Value
 from thornback.core.resources import OBJECT_STORE_MEMORY
-from thornback.faults.invariants.base import Checker, Detail
+from thornback.faults.invariants.base import Checker, Detail, describe_error
 
 Peek = Callable[[NodeId, int, int], bytes | None]
 """The bytes in a node's memory, by offset and size; None if they cannot be read."""
@@ -182,6 +182,7 @@ class Freed(Checker):
         super().__init__()
         self.holders: Holders = lambda object_id: []
         self._unreadable: dict[ObjectId, None] = {}
+        self._released: dict[ObjectId, None] = {}
 
     def on_object_unreadable(self, time: int, subject: bytes, detail: Detail) -> None:
         """A spill file is damaged: what follows is not the store's choice."""
@@ -189,10 +190,20 @@ class Freed(Checker):
 
     def on_object_released(self, time: int, subject: bytes, detail: Detail) -> None:
         """Its owner lets it go."""
+        self._released[subject] = None
         holders = self.holders(subject)
         if holders:
             text = f"object {short(subject)} is let go by its owner while {short(holders[0])} has a reference"
             self.fail(subject, "let go while referenced", text)
+
+    def saw_object_content(self, time: int, sender: bytes, to: bytes, message: ObjectContent) -> None:
+        """A process that asked for an object is told what it is."""
+        content = message.content
+        if isinstance(content, Value) and content.is_error and message.object_id in self._released:
+            name, identifier = describe_error(content)
+            if name == "ObjectLostError" and identifier == message.object_id:
+                text = f"{short(to)} asks for {short(message.object_id)}, which its owner has let go"
+                self.fail(message.object_id, "a reader finds it let go", text)
 
     def on_object_deleted(self, time: int, subject: bytes, detail: Detail) -> None:
         """A node deletes a copy."""

@@ -92,7 +92,9 @@ class Capacity(Checker):
                 self.fail(subject, "a lease in a bundle that is not there", text)
                 return
         if account is None:
-            self.fail(subject, "a lease on a node that is not up", f"lease {short(subject)} is granted by {short(node)}")
+            self.fail(
+                subject, "a lease on a node that is not up", f"lease {short(subject)} is granted by {short(node)}"
+            )
             return
         if subject in self._leases:
             self.fail(subject, "a lease granted twice", f"lease {short(subject)} is granted twice")
@@ -195,5 +197,7 @@ class DeadHolders(Checker):
                     text = f"lease {short(lease_id)} on {node.name} is held by {short(holder)}, which has ended"
                     yield Unsettled("a lease of a dead holder", text, lease_id)
                 elif worker is not None and node.workers.get(worker.worker_id) is None:
-                    text = f"lease {short(lease_id)} on {node.name} has worker {short(worker.worker_id)}, which has ended"
+                    text = (
+                        f"lease {short(lease_id)} on {node.name} has worker {short(worker.worker_id)}, which has ended"
+                    )
                     yield Unsettled("a lease of a dead worker", text, lease_id)

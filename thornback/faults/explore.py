@@ -1,0 +1,207 @@
+"""Exploring: many runs of a program, each from a seed, each under its own plan of faults; what failed, by cause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from thornback.faults.generate import random_plan
+from thornback.faults.invariants import Violation
+from thornback.faults.plan import Plan
+from thornback.faults.program import Program, programs_of
+from thornback.faults.run import PROGRAM, Observer, Outcome, Setup, run_once
+
+STORM = "storm"
+CALM = "none"
+UNFINISHED = "the run"
+"""Invariant of runs that did not come to an end."""
+
+PlanOf = Callable[[int], Plan]
+"""The plan of a run, by its seed."""
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One run that is to be made."""
+
+    program: str
+    """As :func:`thornback.faults.program.find_program` takes it."""
+    arguments: tuple[str, ...]
+    seed: int
+    plan: Plan
+    setup: Setup
+
+
+class Group(msgspec.Struct):
+    """Failures of one cause, as far as invariant and place tell."""
+
+    invariant: str
+    where: str
+    first: Violation
+    outcomes: list[Outcome]
+
+
+class Exploration(msgspec.Struct):
+    """What was found.
+
+    Attributes:
+        runs: how many were made.
+        failures: outcomes with violations, in the order of their end.
+        interrupted: it was stopped before all runs were made.
+    """
+
+    runs: int = 0
+    wall_seconds: float = 0.0
+    """Sum over all runs."""
+    virtual_seconds: float = 0.0
+    faults: int = 0
+    failures: list[Outcome] = []
+    interrupted: bool = False
+
+    def add(self, outcome: Outcome) -> None:
+        """One more run."""
+        self.runs += 1
+        self.wall_seconds += outcome.wall_seconds
+        self.virtual_seconds += outcome.virtual_seconds
+        self.faults += outcome.faults
+        if not outcome.ok:
+            self.failures.append(outcome)
+
+    def groups(self) -> list[Group]:
+        """Failures by the invariant and place of their first violation, the most frequent first."""
+        groups: dict[tuple[str, str], Group] = {}
+        for outcome in self.failures:
+            first = outcome.violations[0]
+            group = groups.setdefault(first.key, Group(*first.key, first, []))
+            group.outcomes.append(outcome)
+        return sorted(groups.values(), key=lambda group: -len(group.outcomes))
+
+    def broken(self) -> dict[str, int]:
+        """How many runs broke each invariant."""
+        found: dict[str, int] = {}
+        for outcome in self.failures:
+            for name in dict.fromkeys(violation.invariant for violation in outcome.violations):
+                found[name] = found.get(name, 0) + 1
+        return found
+
+    @property
+    def only_program_failed(self) -> bool:
+        """Whether no promise of the engine was broken, only the program's own checks."""
+        return bool(self.failures) and all(
+            violation.invariant == PROGRAM for outcome in self.failures for violation in outcome.violations
+        )
+
+
+def plans(faults: str | Plan | PlanOf | None, setup: Setup, duration: float = 20.0, most: int = 6) -> PlanOf:
+    """The plan for each seed: of a storm (``"storm"``), none (``"none"`` or None), or always the same.
+
+    Args:
+        duration: seconds within which storms end.
+        most: faults of a storm.
+    """
+    if faults is None or faults == CALM:
+        return lambda seed: Plan()
+    if isinstance(faults, Plan):
+        return lambda seed: faults
+    if isinstance(faults, str):
+        return lambda seed: random_plan(seed, setup.nodes, duration, most)
+    return faults
+
+
+def explore(
+    program: str | Path | Callable[[], Any] | Program,
+    seeds: Iterable[int] = range(100),
+    faults: str | Plan | PlanOf | None = STORM,
+    setup: Setup | None = None,
+    jobs: int = 1,
+    duration: float = 20.0,
+    max_failures: int | None = None,
+    observers: Sequence[Observer] = (),
+    run_limit: float | None = None,
+    each: Callable[[Outcome], None] | None = None,
+) -> Exploration:
+    """Run a program with many seeds and check every invariant in each run.
+
+    Args:
+        program: a file, ``workload:NAME``, ``workload:all`` (each seed runs every workload), or a function.
+        seeds: one run each.
+        faults: ``"storm"``: a random plan from the seed; ``"none"``; a plan; or a function that gives it by seed.
+        jobs: processes that run at the same time; 1 runs everything in this one. Functions run in this one only.
+        duration: of storms, in virtual seconds.
+        max_failures: stop after so many failing runs.
+        observers: see :func:`thornback.faults.run.run_once`; with one job only.
+        run_limit: wall seconds that a run may take; with several jobs only.
+        each: called with every outcome as it comes.
+
+    Raises:
+        ProgramError: there is no such program.
+        ValueError: the arguments do not go together.
+    """
+    setup = setup or Setup()
+    programs = programs_of(program)
+    plan_of = plans(faults, setup, duration)
+    found = Exploration()
+    outcomes = _outcomes(programs, seeds, plan_of, setup, jobs, observers, run_limit)
+    try:
+        for outcome in outcomes:
+            found.add(outcome)
+            if each is not None:
+                each(outcome)
+            if max_failures is not None and len(found.failures) >= max_failures:
+                break
+    except KeyboardInterrupt:
+        found.interrupted = True
+    finally:
+        outcomes.close()
+    return found
+
+
+def _outcomes(
+    programs: Sequence[Program],
+    seeds: Iterable[int],
+    plan_of: PlanOf,
+    setup: Setup,
+    jobs: int,
+    observers: Sequence[Observer],
+    run_limit: float | None,
+) -> Generator[Outcome, None, None]:
+    if jobs <= 1:
+        for seed in seeds:
+            plan = plan_of(seed)
+            for program in programs:
+                yield run_once(program, seed, plan, setup, observers)
+        return
+    from thornback.faults.explore_jobs import run_jobs
+
+    if observers:
+        raise ValueError("observers see runs of this process; they need jobs=1")
+    unnamed = [program.name for program in programs if not program.text]
+    if unnamed:
+        raise ValueError(f"the function {unnamed[0]} can only run in this process; it needs jobs=1")
+    wanted = (
+        Job(program.name, program.arguments, seed, plan, setup)
+        for seed in seeds
+        for plan in (plan_of(seed),)
+        for program in programs
+    )
+    yield from run_jobs(wanted, jobs, run_limit)
+
+
+def unfinished(job: Job, where: str, text: str, wall_seconds: float) -> Outcome:
+    """The outcome of a run that could not be brought to its end."""
+    return Outcome(
+        program=job.program,
+        seed=job.seed,
+        plan=job.plan,
+        setup=job.setup,
+        violations=[Violation(invariant=UNFINISHED, where=where, text=text)],
+        trace_hash="",
+        virtual_seconds=0.0,
+        wall_seconds=wall_seconds,
+        events=0,
+        messages=0,
+        tasks=0,
+        faults=0,
+    )
