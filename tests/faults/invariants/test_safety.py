@@ -11,6 +11,7 @@ from tests.faults.invariants.stream import DRIVER, LATER, NODE, OBJECT, OTHER, S
 from thornback.core import errors
 from thornback.core import messages as m
 from thornback.core.ids import GCS, NODE_ID_SIZE, task_id
+from thornback.core.ports import Write
 from thornback.core.serialization import dumps, error_value
 from thornback.faults import invariants as inv
 from thornback.faults.invariants import SAFETY, Checker
@@ -237,7 +238,7 @@ BROKEN: list[tuple[type[Checker], str, Fill]] = [
         "keys: acknowledged before it was durable",
         lambda s: (
             s.message(DRIVER, GCS, m.PutKey(1, "key", b"new", True))
-            .event("gcs.committed", b"key", ("keys", b"old"))
+            .event("gcs.committed", b"key", Write("keys", b"key", b"old"))
             .message(GCS, DRIVER, m.KeyValue(1, b"new"))
         ),
     ),
@@ -350,7 +351,7 @@ KEPT: list[tuple[type[Checker], str, Fill]] = [
     (
         inv.Acknowledged,
         "durable first",
-        lambda s: s.event("gcs.committed", ACTOR, ("actors", b"row")).message(
+        lambda s: s.event("gcs.committed", ACTOR, Write("actors", ACTOR, b"row")).message(
             GCS, DRIVER, m.ActorRegistered(ACTOR, b"", b"")
         ),
     ),

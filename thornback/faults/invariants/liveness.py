@@ -158,7 +158,7 @@ class Zero(Checker):
             return
         lasting = lasting_actors(world)
         for node, raylet in raylets(world):
-            for lease_id, grant in raylet.leases.grants.items():
+            for lease_id, grant in raylet.grants.table.items():
                 if grant.request.actor_id not in lasting:
                     yield Unsettled("a lease is left", f"lease {short(lease_id)} is left on {node.name}", lease_id)
             for group_id in raylet.bundles.groups:
@@ -234,8 +234,8 @@ class Views(Checker):
             yield Unsettled("the GCS has a dead node", text, node_id)
         for node, raylet in raylets(world):
             view = known.get(node.node_id)
-            if view is not None and view.available != raylet.leases.available:
-                text = f"the GCS believes that {node.name} has {view.available} free; it has {raylet.leases.available}"
+            if view is not None and view.available != raylet.grants.free.available:
+                text = f"the GCS believes that {node.name} has {view.available} free; it has {raylet.grants.free.available}"
                 yield Unsettled("the GCS has old amounts", text, node.node_id)
             for other in raylet.view.alive():
                 if other.node_id not in there:
@@ -253,11 +253,10 @@ class Queues(Checker):
     def unsettled(self, world: World) -> Iterable[Unsettled]:
         """What waits."""
         for node, raylet in raylets(world):
-            leases = raylet.leases
             waiting: dict[str, int] = {
-                "lease requests": sum(map(len, leases.queues.values())),
-                "leases without a worker": len(leases.waiting_workers),
-                "workers that wait for a CPU": len(leases.waiting_cpu),
+                "lease requests": len(raylet.leases.queue),
+                "leases without a worker": len(raylet.grants.waiting_workers),
+                "workers that wait for a CPU": len(raylet.grants.waiting_cpu),
                 "demands for memory": len(raylet.store.room),
                 "pulls": len(raylet.pulls.queue) + len(raylet.pulls.active),
             }

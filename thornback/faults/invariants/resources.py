@@ -191,7 +191,7 @@ class DeadHolders(Checker):
         for node in world.nodes:
             if not node.alive or node.process is None:
                 continue
-            for lease_id, grant in node.process.core.raylet.leases.grants.items():
+            for lease_id, grant in node.process.core.raylet.grants.table.items():
                 holder, worker = grant.request.holder, grant.worker
                 if holder not in world.network.directory:
                     text = f"lease {short(lease_id)} on {node.name} is held by {short(holder)}, which has ended"
