@@ -235,7 +235,8 @@ class Views(Checker):
         for node, raylet in raylets(world):
             view = known.get(node.node_id)
             if view is not None and view.available != raylet.grants.free.available:
-                text = f"the GCS believes that {node.name} has {view.available} free; it has {raylet.grants.free.available}"
+                free = raylet.grants.free.available
+                text = f"the GCS believes that {node.name} has {view.available} free; it has {free}"
                 yield Unsettled("the GCS has old amounts", text, node.node_id)
             for other in raylet.view.alive():
                 if other.node_id not in there:
