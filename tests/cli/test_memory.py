@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 PROGRAM = """
 import subprocess, sys
@@ -20,8 +19,8 @@ for arguments in (["--json"], []):
 """
 
 
-def test_memory_shows_every_byte(tmp_path: Path) -> None:
-    environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path), "COLUMNS": "200"}
+def test_memory_shows_every_byte(own_sessions: dict[str, str]) -> None:
+    environment = {**os.environ, **own_sessions, "COLUMNS": "200"}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, env=environment, check=True
     )
