@@ -39,7 +39,7 @@ class StoreModel(RuleBasedStateMachine):
         super().__init__()
         self.node = ToyNode(CAPACITY, CONFIG)
         self.store = self.node.store
-        ports = Ports(self.node.clock, Streams(1, b"model"), self.node.transport, NoTrace())  # type: ignore[arg-type]
+        ports = Ports(self.node.clock, Streams(1, b"model"), self.node.transport, NoTrace())
         self.pulls = Pulls(NODE, ports, self.store, CONFIG)
         self.counter = 0
         self.alive = [process(number) for number in range(1, 5)]

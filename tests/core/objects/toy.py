@@ -73,7 +73,7 @@ class ToyNode:
         self.transport = ToyTransport()
         self.memory = NodeMemory(capacity)
         self.files = SpillFiles()
-        ports = Ports(self.clock, Streams(1, b"toy"), self.transport, NoTrace())  # type: ignore[arg-type]
+        ports = Ports(self.clock, Streams(1, b"toy"), self.transport, NoTrace())
         port = SimulatedDisk(self.clock, self.memory, self.files) if disk else None
         self.store = NodeStore(NODE, ports, self.memory, config or Config(), port)
 
