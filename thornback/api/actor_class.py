@@ -110,6 +110,7 @@ class ActorClass(Generic[P, A]):
             handle=handle,
             fail_infeasible=value_of("actor", chosen, "fail_if_infeasible"),
             priority=value_of("actor", chosen, "priority"),
+            checkpoint_every=value_of("actor", chosen, "checkpoint_every"),
         )
 
     @property
@@ -127,6 +128,12 @@ class ActorClass(Generic[P, A]):
                     f"method {name!r} of actor class {self.__name__!r} is in concurrency group "
                     f"{method.concurrency_group!r}, which the class does not declare (declared: {declared})"
                 )
+        has_checkpoints = bool(value_of("actor", self._chosen, "checkpoint_every"))
+        if has_checkpoints:
+            actor_type.check_checkpoints(self._cls, self._chosen)
+            for name, method in self._methods.items():
+                if method.replay:
+                    actor_type.check_replayable(self.__name__, name, method)
         info = actor_type.ActorType(
             name=self.__name__,
             methods=self._methods,
@@ -134,6 +141,7 @@ class ActorClass(Generic[P, A]):
             max_pending_calls=value_of("actor", self._chosen, "max_pending_calls"),
             counted=not self._is_detached,
             out_of_order=bool(self._chosen.get("allow_out_of_order_execution")),
+            has_checkpoints=has_checkpoints,
         )
         return actor_type.encode(info)
 

@@ -34,6 +34,8 @@ class MethodInfo(msgspec.Struct, frozen=True, array_like=True):
     name: str = ""
     """For people; empty: the method's own."""
     backpressure: int = -1
+    replay: bool = True
+    """Of an actor with checkpoints: acknowledged calls are replayed after a crash."""
 
 
 class ActorType(msgspec.Struct, frozen=True, array_like=True):
@@ -47,6 +49,7 @@ class ActorType(msgspec.Struct, frozen=True, array_like=True):
     """Whether the actor ends with its last handle (it is not detached)."""
     out_of_order: bool = False
     """Whether a call may overtake another that waits for its arguments."""
+    has_checkpoints: bool = False
 
 
 BUILTIN_METHODS: dict[str, MethodInfo] = {
@@ -92,6 +95,8 @@ class KnownType:
         return known
 
     def _make_template(self, name: str, method: MethodInfo, job_id: int) -> TaskTemplate:
+        if self.info.has_checkpoints and method.replay:
+            check_replayable(self.info.name, name, method)
         retries = self.info.max_task_retries if method.max_task_retries is None else method.max_task_retries
         return templates.with_key(
             TaskTemplate(
@@ -109,6 +114,7 @@ class KnownType:
                 runtime_env="",
                 method=name,
                 lane=method.concurrency_group,
+                replay=self.info.has_checkpoints and method.replay,
             )
         )
 
@@ -131,13 +137,44 @@ def with_options(method: MethodInfo, given: Mapping[str, Any]) -> MethodInfo:
         TypeError, ValueError: an option is unknown or has a bad value.
     """
     chosen = options.check("method", given)
-    same = ("num_returns", "max_task_retries", "concurrency_group", "name")
+    same = ("num_returns", "max_task_retries", "concurrency_group", "name", "replay")
     changes: dict[str, Any] = {field: chosen[field] for field in same if field in chosen}
     if "retry_exceptions" in chosen:
         changes["retry_exceptions"] = templates.retry_exceptions_code(chosen["retry_exceptions"])
     if "_generator_backpressure_num_objects" in chosen:
         changes["backpressure"] = chosen["_generator_backpressure_num_objects"]
     return msgspec.structs.replace(method, **changes)
+
+
+def check_replayable(class_name: str, name: str, method: MethodInfo) -> None:
+    """Refuse what cannot be applied exactly once.
+
+    Raises:
+        ValueError: a method of an actor with checkpoints is a generator or is retried after exceptions.
+    """
+    what = f"method {name!r} of actor class {class_name!r}, which has checkpoints,"
+    if templates.num_returns_code(method.num_returns, method.is_generator) < 0:
+        raise ValueError(f"{what} is a generator, which cannot be replayed: mark it @method(replay=False)")
+    if method.retry_exceptions:
+        raise ValueError(f"{what} cannot have retry_exceptions, unless it is marked @method(replay=False)")
+
+
+def check_checkpoints(cls: type, chosen: Mapping[str, Any]) -> None:
+    """Whether a class can have the option ``checkpoint_every``.
+
+    Raises:
+        ValueError: it cannot; says why.
+    """
+    name = cls.__name__
+    for hook in ("save_checkpoint", "restore_checkpoint"):
+        if not callable(getattr(cls, hook, None)):
+            raise ValueError(f"actor class {name!r} has checkpoint_every but no method {hook}")
+    if is_async(cls) or chosen.get("max_concurrency", 1) > 1 or chosen.get("concurrency_groups"):
+        raise ValueError(f"actor class {name!r} with checkpoint_every must run one call at a time, and not be async")
+    if chosen.get("allow_out_of_order_execution"):
+        raise ValueError(f"actor class {name!r} cannot have checkpoint_every and allow_out_of_order_execution")
+    if not options.value_of("actor", chosen, "max_restarts"):
+        raise ValueError(f"actor class {name!r} has checkpoint_every but is never restarted: give it max_restarts")
 
 
 def methods_of(cls: type) -> dict[str, MethodInfo]:
@@ -193,6 +230,8 @@ def method(*functions: F, **given: Any) -> F | Callable[[F], F]:
         concurrency_group: one of the groups that the class declares.
         max_task_retries: instead of that of the actor.
         retry_exceptions: True, or a list of exception classes after which a call is retried.
+        replay: (class with ``checkpoint_every``) False: the method changes nothing that a checkpoint saves, so that
+            calls that were answered are not replayed after a crash.
         name: shown to people instead of the method's name.
 
     Raises:

@@ -82,6 +82,8 @@ def remote(*targets: Any, **given: Any) -> Any:
         max_retries: (task) further attempts after its worker died; -1 is without limit.
         retry_exceptions: (task) True, or a list of exception classes after which it is retried too.
         max_calls: (task) the worker ends after so many calls of the function.
+        checkpoint_every: (actor) calls after which it saves its state with ``save_checkpoint(self)``; after a crash,
+            ``restore_checkpoint(self, state)`` brings it back, and calls that were answered since run again.
         max_restarts, max_task_retries: (actor) how often it is restarted, and a call repeated, after a crash.
         max_concurrency, concurrency_groups: (actor) how many calls run at the same time.
         name, namespace, get_if_exists, lifetime: (actor) how others find it, and "detached" to outlive the program.

@@ -127,6 +127,7 @@ ACTOR: dict[str, Option] = COMMON | {
     "concurrency_groups": Option(
         None, (dict,), "a dictionary from group names to the number of calls that run at a time (>= 1)", _are_groups
     ),
+    "checkpoint_every": _count(0, 0, "a number of calls >= 1, or 0 for no checkpoints"),
     "allow_out_of_order_execution": Option(None, (bool,), "True or False", lambda value: True),
 }
 """Options of actor classes."""
@@ -136,6 +137,7 @@ METHOD: dict[str, Option] = {
     "max_task_retries": _MAX_TASK_RETRIES,
     "retry_exceptions": _RETRY_EXCEPTIONS,
     "concurrency_group": _name("the name of a concurrency group of the class"),
+    "replay": _flag(True),
     "name": _name("a string that is not empty"),
     "_generator_backpressure_num_objects": _BACKPRESSURE,
     "enable_task_events": _flag(True),

@@ -107,6 +107,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     resend_limit: int = 5 * SECOND
     acknowledge_after: int = 40 * MILLISECOND
     """Longest delay of an acknowledgement on a link that may lose messages."""
+    checkpoint_limit: int = 16 * MIB
+    """Most bytes of one actor's checkpoint; the GCS keeps the latest of each actor."""
     task_events: int = 100_000
     """Finished tasks that the GCS keeps for ``timeline``."""
     dead_actors: int = 10_000

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from thornback.core.context import TaskContext
 from thornback.core.errors import ActorExit
-from thornback.core.executor.execution import CALL, CREATION, Execution, Outcome
+from thornback.core.executor.execution import CALL, CHECKPOINT, CREATION, Execution, Outcome
 from thornback.core.executor.lanes import Lane
 from thornback.core.ids import GCS, Address
 from thornback.core.messages import (
@@ -20,8 +20,11 @@ from thornback.core.messages import (
     PushActorTasks,
     RepliesConfirmed,
     TaskCall,
+    TaskReplies,
     TaskTemplate,
+    Value,
 )
+from thornback.core.serialization import NO_ARGUMENTS
 
 if TYPE_CHECKING:
     from thornback.core.executor.executor import Executor
@@ -73,10 +76,19 @@ class ActorHost:
         executor.lanes = {name: Lane(limit) for name, limit in limits.items()}
         executor.user_code.open_lanes(limits, spec.is_async)
         executor.functions.define(spec.definition)
+        executor.checkpoints.begin(spec.checkpoint_every, message.checkpoint)
+        call = TaskCall(spec.actor_id, b"", spec.arguments, spec.dependencies, message.incarnation, -1)
+        executor.enqueue(self._special(CREATION, "__init__", call))
+        executor.start_next("")
+
+    def _special(self, kind: str, method: str, call: TaskCall) -> Execution:
+        """A run of a method that no caller has asked for."""
+        spec = self.spec
+        assert spec is not None
         template = TaskTemplate(
             b"",
             spec.definition.function_id,
-            f"{spec.definition.name}.__init__",
+            f"{spec.definition.name}.{method}",
             1,
             0,
             False,
@@ -86,11 +98,17 @@ class ActorHost:
             -1,
             spec.job_id,
             spec.runtime_env,
+            method,
         )
-        call = TaskCall(spec.actor_id, b"", spec.arguments, spec.dependencies, message.incarnation, -1)
         context = self._context(call, template)
-        executor.enqueue(Execution(executor, CREATION, sender, spec.actor_id, call, template, context, "", False))
-        executor.start_next("")
+        return Execution(self._executor, kind, GCS, spec.actor_id, call, template, context, "", False)
+
+    def take_checkpoint(self) -> None:
+        """Save the state before the next call runs."""
+        assert self.spec is not None
+        call = TaskCall(self.spec.actor_id, b"", Value(NO_ARGUMENTS.data), (), self.incarnation, -1)
+        self._executor.lanes[""].queue.appendleft(self._special(CHECKPOINT, "save_checkpoint", call))
+        self._executor.start_next("")
 
     def _context(self, call: TaskCall, template: TaskTemplate) -> TaskContext:
         assert self.spec is not None
@@ -119,6 +137,8 @@ class ActorHost:
         for object_id in execution.covered:
             references.register(references.lookup(object_id), _nothing)
         self._transport.send(GCS, ActorCreated(self.spec.actor_id, self.incarnation, outcome.error))
+        if outcome.error is None:
+            self._executor.checkpoints.started()
 
     # --- Calls
 
@@ -139,6 +159,11 @@ class ActorHost:
         touched: dict[str, None] = {}
         for call in message.tasks:
             template = executor.functions.templates[call.template]
+            if template.replay:
+                known = executor.checkpoints.answered(sender, call)
+                if known is not None:
+                    self._transport.send(sender, TaskReplies(spec.actor_id, (known,)))
+                    continue
             lane = template.lane if template.lane in executor.lanes else ""
             context = self._context(call, template)
             execution = Execution(executor, CALL, sender, spec.actor_id, call, template, context, lane, spec.is_async)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TASK = "task"
 CALL = "actor call"
 CREATION = "actor creation"
+CHECKPOINT = "actor checkpoint"
 ARGUMENT_PATIENCE = 5.0
 """Seconds that a task waits for a large argument before it lends its CPU to others."""
 
@@ -208,7 +209,10 @@ class Execution:
     def _collect(self, result: Any, outcome: Outcome) -> None:
         count = self.template.num_returns
         if self.kind == CREATION:
+            self.executor.checkpoints.restore(result)
             self.executor.actor.instance = result
+        elif self.kind == CHECKPOINT:
+            self.executor.checkpoints.collect(result, outcome)
         elif count in (STREAMING, DYNAMIC):
             self._collect_items(iter(result), outcome)
         elif count == 1:

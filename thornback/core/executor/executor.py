@@ -10,7 +10,8 @@ from thornback.core.context import TaskContext
 from thornback.core.errors import TaskCancelledError
 from thornback.core.executor.actor import ActorHost
 from thornback.core.executor.arguments import Arguments
-from thornback.core.executor.execution import CALL, CREATION, TASK, Execution, Outcome
+from thornback.core.executor.checkpoints import Checkpoints
+from thornback.core.executor.execution import CALL, CHECKPOINT, CREATION, TASK, Execution, Outcome
 from thornback.core.executor.functions import Functions
 from thornback.core.executor.generators import Generators
 from thornback.core.executor.lanes import Lane
@@ -59,7 +60,8 @@ class Executor:
         self.replies = Replies(owner, self.transport, self._replied)
         self.generators = Generators(self)
         self.actor = ActorHost(self)
-        self.parts = (self.generators, self.actor)
+        self.checkpoints = Checkpoints(self)
+        self.parts = (self.generators, self.actor, self.checkpoints)
         self._timeline = Timeline(owner.worker_id, ports)
         self._calls: dict[bytes, int] = {}
         self._cpu: deque[Waiter] = deque()
@@ -95,7 +97,7 @@ class Executor:
 
     def function_for(self, execution: Execution) -> Any:
         """The function or bound method to call."""
-        if execution.kind == CALL:
+        if execution.kind in (CALL, CHECKPOINT):
             return self.actor.method(execution.template.method)
         return self.functions.load(execution.template.function_id)
 
@@ -182,7 +184,11 @@ class Executor:
             self.trace.event("task.ended", execution.task_id, (execution.attempt, kind, self.owner.worker_id))
         if execution.kind == CREATION:
             self.actor.created(execution, outcome)
+        elif execution.kind == CHECKPOINT:
+            self.checkpoints.saved(outcome)
         else:
+            if execution.template.replay:
+                self.checkpoints.ended(execution, outcome)
             self.replies.add(execution, outcome)
         if outcome.exits:
             self.actor.exit()
@@ -276,3 +282,4 @@ class Executor:
             if execution.caller.startswith(address) and execution.kind != CREATION:
                 self.generators.close(execution.task_id)
         self.actor.process_died(address)
+        self.checkpoints.process_died(address)

@@ -268,12 +268,18 @@ class ActorTable:
             return
         actor.worker_id = message.worker_id
         actor.incarnation += 1
-        self.transport.send(message.worker_id, CreateActor(actor.spec, actor.incarnation, message.gpu_ids))
+        checkpoint = self.gcs.checkpoints.table.get(actor.spec.actor_id)
+        self.transport.send(message.worker_id, CreateActor(actor.spec, actor.incarnation, message.gpu_ids, checkpoint))
 
     def on_lease_spilled(self, sender: Address, message: LeaseSpilled) -> None:
         """Another node is better."""
         actor = self.by_lease.get(message.lease_id)
-        if actor is not None:
+        if actor is None:
+            return
+        if self._is_dead(message.node_id):
+            self._drop_lease(actor)
+            self._place(actor)
+        else:
             self._request(actor, message.node_id, message.hops)
 
     def on_lease_infeasible(self, sender: Address, message: LeaseInfeasible) -> None:
@@ -367,6 +373,17 @@ class ActorTable:
             del self.ended[oldest]
             self.table.pop(oldest, None)
         self.gcs.groups.actor_died(spec.actor_id)
+        if spec.checkpoint_every:
+            self.gcs.checkpoints.actor_died(spec.actor_id)
+
+    def cannot_save(self, actor: Actor, error: Value | None) -> None:
+        """It was to save its state and could not: nothing that it does from now on could be recovered."""
+        self._died(actor, "its checkpoint could not be saved", error)
+
+    def is_alive(self, actor_id: ActorId) -> bool:
+        """Whether the actor is there, or will be."""
+        actor = self.table.get(actor_id)
+        return actor is not None and actor.state != DEAD
 
     def on_actor_exiting(self, sender: Address, message: ActorExiting) -> None:
         """The actor ends itself."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from thornback.core.config import Config
 from thornback.core.gcs.actors import ActorTable
+from thornback.core.gcs.checkpoints import CheckpointTable
 from thornback.core.gcs.events import EventTable
 from thornback.core.gcs.jobs import JobTable
 from thornback.core.gcs.keys import KeyTable
@@ -34,6 +35,7 @@ class GlobalControlStore:
         self.nodes = NodeTable(self)
         self.jobs = JobTable(self)
         self.actors = ActorTable(self)
+        self.checkpoints = CheckpointTable(self)
         self.groups = GroupTable(self)
         self.keys = KeyTable(self)
         self.events = EventTable(self)
@@ -43,6 +45,7 @@ class GlobalControlStore:
             self.nodes,
             self.jobs,
             self.actors,
+            self.checkpoints,
             self.groups,
             self.keys,
             self.events,
@@ -54,7 +57,7 @@ class GlobalControlStore:
         """Load what was committed before, then serve."""
         for write in self.store.load():
             if write.value is not None:
-                for table in (self.keys, self.jobs, self.groups):
+                for table in (self.keys, self.jobs, self.groups, self.checkpoints):
                     if write.table == table.name:
                         table.load(write.key, write.value)
         self.nodes.start()

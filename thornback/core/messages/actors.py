@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from thornback.core.ids import ActorId, JobId, TaskId, WorkerId
 from thornback.core.messages.base import Message, Record, ResourceMap
+from thornback.core.messages.checkpoints import Checkpoint
 from thornback.core.messages.tasks import FunctionDefinition, Strategy, TaskCall, TaskTemplate
 from thornback.core.messages.values import Dependency, Value
 
@@ -39,6 +40,8 @@ class ActorSpec(Record, frozen=True):
     fail_infeasible: bool = False
     priority: int = 0
     """Of its place, within the job; a higher one goes first."""
+    checkpoint_every: int = 0
+    """Calls between two checkpoints; 0: it has none."""
 
 
 class RegisterActor(Message, frozen=True, tag=60):
@@ -65,6 +68,8 @@ class CreateActor(Message, frozen=True, tag=62):
     spec: ActorSpec
     incarnation: int
     gpu_ids: tuple[int, ...] = ()
+    checkpoint: Checkpoint | None = None
+    """The state to start from, if one was saved."""
 
 
 class ActorCreated(Message, frozen=True, tag=63):

@@ -61,6 +61,8 @@ class TaskTemplate(Record, frozen=True):
     """Raise instead of waiting when no node could ever run it."""
     priority: int = 0
     """Within the job; a higher one goes first."""
+    replay: bool = False
+    """A method of an actor with checkpoints: acknowledged calls are replayed until they are in a checkpoint."""
 
 
 class FunctionDefinition(Record, frozen=True):
@@ -85,7 +87,8 @@ class TaskCall(Record, frozen=True):
     attempt: int
     """0 for the first execution; grows with each retry or rebuild."""
     sequence: int
-    """Grows by one with each task that the sender pushed on this lease, or with each call to this actor incarnation."""
+    """Grows by one with each task that the sender pushed on this lease, or with each call to this actor incarnation;
+    for an actor with checkpoints: the call's place among all calls of the sender, the same in all incarnations."""
     parent: TaskId = b""
     """The task that submitted it; empty for a driver."""
 

@@ -27,6 +27,7 @@ from thornback.core.messages import (
     Value,
 )
 from thornback.core.owner.references import Reference
+from thornback.core.owner.replay import ReplayLog
 from thornback.core.owner.task import DONE, PUSHED, QUEUED, Task
 from thornback.core.runtime import Waiter
 from thornback.core.serialization import loads_value
@@ -40,6 +41,7 @@ class ActorClient:
 
     __slots__ = (
         "actor_id",
+        "by_place",
         "error",
         "in_flight",
         "incarnation",
@@ -48,6 +50,7 @@ class ActorClient:
         "out_of_order",
         "queue",
         "reason",
+        "served",
         "state",
         "templates",
         "unfinished",
@@ -58,6 +61,8 @@ class ActorClient:
         self.actor_id = actor_id
         self.state = PENDING
         self.incarnation = 0
+        self.served = 0
+        """The last incarnation that was known to be alive."""
         self.worker_id: WorkerId = b""
         self.reason = ""
         self.error: Value | None = None
@@ -65,6 +70,8 @@ class ActorClient:
         """Calls not sent yet, by their place in submission order; some still wait for arguments."""
         self.in_flight: dict[TaskId, Task] = {}
         self.next_sequence = 0
+        self.by_place = False
+        """The actor has checkpoints: a call's number is its place."""
         self.next_place = 0
         self.unfinished = 0
         self.out_of_order = False
@@ -93,6 +100,7 @@ class Actors:
         self.creations: dict[ActorId, ActorCreation] = {}
         self.urgent = False
         """Whether an actor without calls of ours could start one now."""
+        self.log = ReplayLog(self)
         self._dirty: dict[ActorId, ActorClient] = {}
 
     # --- Creation
@@ -234,7 +242,8 @@ class Actors:
         for task in batch:
             task.state = PUSHED
             task.worker = client.worker_id
-            task.sequence = client.next_sequence
+            client.by_place = client.by_place or task.template.replay
+            task.sequence = task.place if client.by_place else client.next_sequence
             client.next_sequence += 1
             client.in_flight[task.task_id] = task
             if task.template.key not in client.templates:
@@ -297,6 +306,7 @@ class Actors:
             return
         interrupted = list(client.in_flight.values())
         client.in_flight.clear()
+        renewed = update.state == ALIVE and update.incarnation > client.served
         client.incarnation = update.incarnation
         client.state = update.state
         client.worker_id = update.worker_id
@@ -307,8 +317,12 @@ class Actors:
         again = [task for task in interrupted if self._runs_again(client, task)]
         if again:
             self._requeue(client, again)
+        if renewed:
+            client.served = update.incarnation
+            self.log.replay(client)
         if update.state == DEAD:
             self._fail_all(client)
+            self.log.actor_died(client.actor_id)
             self._release_creation(client.actor_id)
             self._forget(client)
         else:
@@ -319,10 +333,10 @@ class Actors:
         tasks = self.owner.tasks
         if task.cancelled:
             tasks.cancelled(task)
-        elif client.state == DEAD or task.retries_left == 0:
+        elif client.state == DEAD or (task.retries_left == 0 and not task.logged):
             tasks.fail(task, self._error(client, task))
         else:
-            if task.retries_left > 0:
+            if task.retries_left > 0 and not task.logged:
                 task.retries_left -= 1
             task.attempt += 1
             task.state = QUEUED
@@ -339,7 +353,7 @@ class Actors:
         if client.error is not None:
             cause = loads_value(client.error)
             if isinstance(cause, (errors.TaskError, errors.ActorError)):
-                return _creation_failed(client, cause)
+                return _ended_by(client, cause)
         what = f"{task.template.name} could not run: actor {short(client.actor_id)}"
         if client.state == RESTARTING or (client.state != DEAD and client.worker_id == b""):
             return errors.ActorUnavailableError(f"{what} is restarting: {client.reason}", client.actor_id.hex())
@@ -353,8 +367,13 @@ class Actors:
     def handle_forgotten(self, actor_id: ActorId) -> None:
         """This process has no handle any more."""
         client = self.clients.get(actor_id)
-        if client is not None and not client.unfinished and actor_id not in self.creations:
+        if client is not None and not (client.unfinished or actor_id in self.creations or self.log.has(actor_id)):
             del self.clients[actor_id]
+
+    def handle_forgotten_if_gone(self, actor_id: ActorId) -> None:
+        """Nothing of the actor's calls needs its record any more; a handle may."""
+        if return_id(actor_id, 0) not in self.owner.references.table:
+            self.handle_forgotten(actor_id)
 
     def process_died(self, address: Address) -> None:
         """An owner died: its actors end with it, says the GCS in a moment."""
@@ -363,10 +382,10 @@ class Actors:
                 self.transport.send(GCS, SubscribeActor(client.actor_id))
 
 
-def _creation_failed(client: ActorClient, cause: BaseException) -> BaseException:
+def _ended_by(client: ActorClient, cause: BaseException) -> BaseException:
     if isinstance(cause, errors.ActorError):
         return cause
-    text = f"actor {short(client.actor_id)} has ended: its constructor raised an exception.\n{cause}"
+    text = f"actor {short(client.actor_id)} has ended: {client.reason}.\n{cause}"
     error = errors.ActorDiedError(text, client.actor_id.hex())
     error.__cause__ = cause
     return error

@@ -118,7 +118,7 @@ class Lineage:
         if task.state != DONE:
             self.owner.streams.lost(task, reference.object_id)
             return ""
-        if not task.retries_left:
+        if not task.retries_left or task.logged:
             return _why_final(task)
         size = self._sizes.pop(task.task_id)
         self._bytes -= size
@@ -152,6 +152,8 @@ class Lineage:
 
 
 def _why_final(task: Task) -> str:
+    if task.template.replay:
+        return f"{task.template.name} belongs to an actor with checkpoints, where each call counts once"
     retries = task.template.max_retries
     option = "max_task_retries" if task.actor_id else "max_retries"
     if not retries:

@@ -94,6 +94,7 @@ class Owner:
             self.objects,
             self.streams,
             self.actors,
+            self.actors.log,
             self.groups,
             *self.leases.parts,
             self.tasks,

@@ -35,6 +35,8 @@ class Task(msgspec.Struct, gc=False, eq=False):
     worker: Address = b""
     sequence: int = -1
     cancelled: bool = False
+    logged: bool = False
+    """A call to an actor with checkpoints that is acknowledged: it is kept until it is in a checkpoint."""
     place: int = 0
     """Actor calls: position among all calls to the actor, for resubmission in order."""
 

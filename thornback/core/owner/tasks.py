@@ -170,6 +170,8 @@ class Tasks:
             for index, content in enumerate(reply.results):
                 self.refuse(return_id(reply.task_id, index), content, sender)
             return None
+        if task.template.replay and not (reply.cancelled or task.cancelled):
+            task.logged = True
         if reply.error is None and task.cancelled:
             for index, content in enumerate(reply.results):
                 self.refuse(return_id(task.task_id, index), content, sender)
@@ -255,7 +257,29 @@ class Tasks:
         if self.lineage.rebuilding:
             self.lineage.rebuilding.pop(task.task_id, None)
 
+    def replay(self, task: Task) -> None:
+        """An acknowledged call runs once more, for what it does to the actor; whoever called has the result."""
+        task.attempt += 1
+        self.unfinished += 1
+        for object_id in task.dependencies:
+            self.references.hold(object_id)
+        if self.trace.enabled:
+            self.trace.event("task.replayed", task.task_id, task.attempt)
+        self.resolve(task)
+
+    def forget_logged(self, task: Task) -> None:
+        """An acknowledged call need not be replayed any more."""
+        task.logged = False
+        self.table.pop(task.task_id, None)
+        for object_id in (*task.dependencies, *task.arguments.contained):
+            self.references.release(object_id)
+
     def _settle_arguments(self, task: Task, keep: bool) -> None:
+        if task.logged:
+            if keep:
+                self.lineage.note_final(task)
+            self.owner.actors.log.acknowledged(task)
+            return
         if keep and not task.retries_left:
             self.lineage.note_final(task)
         keep = keep and task.retries_left != 0 and task.live_returns > 0
@@ -347,7 +371,7 @@ class Tasks:
 
     def cancel_task(self, task: Task, force: bool, recursive: bool) -> None:
         """As :meth:`cancel`, for a task of this process."""
-        if task.state == DONE:
+        if task.state == DONE or task.logged:
             return
         task.cancelled = True
         if self.trace.enabled:
