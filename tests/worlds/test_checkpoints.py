@@ -154,6 +154,7 @@ def test_a_checkpoint_that_cannot_be_saved_ends_the_actor_with_the_reason(world:
             return 1
 
     broken = ray.remote(max_restarts=-1, checkpoint_every=1)(Broken).remote()
+
     def failure() -> str:
         try:
             ray.get(broken.work.remote())
