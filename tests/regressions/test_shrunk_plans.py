@@ -36,6 +36,26 @@ CASES: dict[str, Case] = {
             p.Delay(a=[0, 1, 2], b=[3, 4], at=2.001, until=3.374, seconds=0.0657, jitter=0.0657),
         ),
     ),
+    "the only copy of an object is not given up when a few chunks are damaged on the way": Case(
+        "nested",
+        5,
+        (1, 5),
+        (
+            p.Loss(at=0.5065, until=1.3474, rate=0.0815),
+            p.CorruptChunk(at=0.4594, node=0, count=3),
+            p.LoseMessage(at=1.378, message="ActorCreated"),
+            p.CorruptChunk(at=1.3104, node=3),
+        ),
+    ),
+    "an item that is lost while its generator waits for the consumer of that item is made again": Case(
+        "streaming", 7, (7, 26), (p.CorruptChunk(at=1.2545, node=5, count=40),)
+    ),
+    "an actor is not placed on a node that has died while another node was asked": Case(
+        "parameter_server",
+        5,
+        (3, 108),
+        (p.CrashNode(at=0.8553, node=4), p.PreemptNode(at=0.9387, node=3, notice=1.0139, reboot_after=2.5532)),
+    ),
 }
 
 

@@ -272,7 +272,7 @@ class ActorTable:
         self.transport.send(message.worker_id, CreateActor(actor.spec, actor.incarnation, message.gpu_ids, checkpoint))
 
     def on_lease_spilled(self, sender: Address, message: LeaseSpilled) -> None:
-        """Another node is better."""
+        """Another node is better, if it has not died since."""
         actor = self.by_lease.get(message.lease_id)
         if actor is None:
             return

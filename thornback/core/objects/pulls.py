@@ -13,7 +13,9 @@ from thornback.core.objects.store import NodeStore
 from thornback.core.ports import Ports
 
 DAMAGE_LIMIT = 3
-"""Damaged chunks after which a transfer goes on from another node."""
+"""Damaged chunks after which a transfer goes on from another node, if there is one."""
+DAMAGE_END = 30
+"""Damaged chunks after which the only copy counts as unreadable."""
 
 
 class Pull:
@@ -192,11 +194,12 @@ class Pulls:
         self._continue()
 
     def _damaged(self, pull: Pull, chunk: ObjectChunk) -> None:
-        """Bytes have changed on the way: ask for them again, and after some failures another node."""
+        """Bytes have changed on the way: ask for them again, and after some failures another node. The only copy is
+        given up late: that loses the object."""
         pull.damaged += 1
         if self.trace.enabled:
             self.trace.event("object.chunk_damaged", pull.object_id, chunk.offset)
-        if pull.damaged % DAMAGE_LIMIT == 0:
+        if pull.damaged % (DAMAGE_LIMIT if len(pull.nodes) > 1 else DAMAGE_END) == 0:
             self._next_node(pull)
         else:
             self.transport.send(pull.nodes[0], FetchObject(pull.object_id, chunk.offset, len(chunk.data)))

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 NONE = dumps(None).to_value()
+NO_LIMIT = 1 << 60
+"""More items than any generator makes."""
 
 
 class Stream:
@@ -92,10 +94,13 @@ class Streams:
             self.owner.ports.transport.send(worker, StreamConsumed(task_id, -1))
 
     def lost(self, task: Task, object_id: ObjectId) -> None:
-        """An item of a generator that runs, or is about to run again, must be made again."""
+        """An item of a generator that runs, or is about to run again, must be made again. One that runs does not come
+        back to it before it has ended: it no longer waits for its consumer, who may wait for just this item."""
         stream = self.table.get(task.task_id)
         if stream is not None:
             stream.lost[object_id] = None
+            if task.state == PUSHED and task.template.backpressure > 0:
+                self.owner.ports.transport.send(task.worker, StreamConsumed(task.task_id, NO_LIMIT))
 
     def still_lost(self, task: Task) -> list[Reference]:
         """Items that were lost while the generator ran, and that this run has not made again."""

@@ -24,6 +24,7 @@ _NAMES = (
     "parameter_server",
     "names",
     "gangs",
+    "gpus",
     "pressure",
     "streaming",
     "cancels",

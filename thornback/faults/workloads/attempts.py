@@ -46,12 +46,10 @@ def work(starts: Any, retries: int, task: int) -> int:
 
 
 @ray.remote(retry_exceptions=[Unlucky])
-def stubborn(starts: Any, retries: int, task: int) -> int:
-    """Raises until its last start."""
-    begun = note_start(starts, retries, task)
-    if begun <= retries:
-        raise Unlucky(task)
-    return begun
+def stubborn(starts: Any, retries: int, task: int) -> None:
+    """Raises each time."""
+    note_start(starts, retries, task)
+    raise Unlucky(task)
 
 
 def main(tasks: int = 30) -> None:
@@ -63,13 +61,14 @@ def main(tasks: int = 30) -> None:
         for task in range(tasks)
         for retries in (0, 1, 2, -1)
     }
-    raising = {task: stubborn.options(max_retries=3).remote(starts, 3, 1000 + task) for task in range(tasks // 3)}
+    raising = {task: stubborn.options(max_retries=2).remote(starts, 2, 1000 + task) for task in range(tasks // 3)}
     for (retries, task), ref in refs.items():
         allowed = () if retries < 0 else (WorkerCrashedError,)
         found = outcome(f"task {task} with max_retries={retries}", ref, allowed)
         check(isinstance(found, BaseException) or found >= 1, f"task {task} must have started, and has not")
-    for task, ref in raising.items():
-        outcome(f"task {task} that raises, with max_retries=3,", ref, (WorkerCrashedError, Unlucky))
+    for task, failing in raising.items():
+        found = outcome(f"task {task} that raises, with max_retries=2,", failing, (WorkerCrashedError, Unlucky))
+        check(isinstance(found, BaseException), f"task {task} raises each time, and brought {found!r}")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 import thornback as ray
-from thornback.exceptions import ObjectLostError
-from thornback.faults.workloads.checks import check, check_equal, outcome
+from thornback.exceptions import ObjectReconstructionFailedError, OwnerDiedError
+from thornback.faults.workloads.checks import check, check_equal, outcome, outcomes
 
 LENGTH = 20_000
+GONE = (OwnerDiedError, ObjectReconstructionFailedError)
+"""What the readers of an object may get when its owner, or the only node that had it, has died."""
 
 
 def array(number: int) -> np.ndarray:
@@ -27,9 +29,9 @@ def number_of(data: np.ndarray) -> int:
 
 
 @ray.remote(max_retries=-1)
-def made(number: int) -> np.ndarray:
+def made(number: int, seconds: float = 0.03) -> np.ndarray:
     """A result that can be made again."""
-    time.sleep(0.03)
+    time.sleep(seconds)
     return array(number)
 
 
@@ -78,15 +80,30 @@ class Keeper:
         return self.incarnation, number_of(ray.get(self.kept[number])) if number in self.kept else -2
 
 
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+class Maker:
+    """Makes objects, and forgets them."""
+
+    def __init__(self) -> None:
+        self.incarnation = uuid.uuid4().hex
+
+    def identity(self) -> str:
+        """Which incarnation it is."""
+        return self.incarnation
+
+    def make(self, number: int) -> list[Any]:
+        """A new object, which this process owns."""
+        return [ray.put(array(number)) if number % 2 else made.remote(number)]
+
+
 def chains(objects: int, hops: int) -> None:
-    """Down chains of tasks, while the program keeps no reference of its own."""
-    refs = [ray.put(array(number)) if number % 2 else made.remote(number) for number in range(objects)]
-    chained = [pass_on.remote([ref], hops) for ref in refs]
+    """Down chains of tasks, several for each object, while the program keeps no reference of its own."""
+    refs = [ray.put(array(number)) if number % 2 else made.remote(number, 0.3) for number in range(objects)]
+    chained = [pass_on.remote([ref], hops) for ref in refs for _ in range(3)]
     returned = [hand_back.remote([ref]) for ref in refs]
     del refs
-    check_equal(
-        "the numbers read at the ends of the chains", [number for (number,) in ray.get(chained)], list(range(objects))
-    )
+    expected = [[number] for number in range(objects) for _ in range(3)]
+    check_equal("the numbers read at the ends of the chains", ray.get(chained), expected)
     time.sleep(0.5)
     for number, ref in enumerate(returned):
         ((inner,),) = ray.get(ref)
@@ -119,17 +136,36 @@ def owned_by_workers(objects: int) -> None:
     time.sleep(0.5)
     for number, ref in enumerate(outer):
         for inner in ray.get(ref):
-            found = outcome(f"object {number} of a worker", inner, (ObjectLostError,))
+            found = outcome(f"object {number} of a worker", inner, GONE)
             if isinstance(found, np.ndarray):
                 check_equal("the number of an object of a worker", number_of(found), number)
 
 
+def owned_by_an_actor(objects: int) -> None:
+    """Owned by an actor that forgets them at once, handed through another actor to tasks that read them."""
+    maker, keeper = Maker.remote(), Keeper.remote()
+    first = ray.get(maker.identity.remote())
+    for number in range(objects):
+        ray.get(keeper.keep.remote(number, ray.get(maker.make.remote(number))))
+    reading = []
+    for number in range(objects):
+        _, refs = ray.get(keeper.give.remote(number))
+        reading += [pass_on.remote(refs, 1)] if refs else []
+        del refs
+    found = outcomes("an object of an actor, read by a task,", reading, GONE)
+    same = ray.get(maker.identity.remote()) == first
+    for result in found:
+        check(not same or isinstance(result, list), f"the owner of an object lives, but reading it gave {result!r}")
+        check(not isinstance(result, list) or -1 not in result, "the bytes of an actor's object must not change")
+
+
 def main(objects: int = 8, hops: int = 3) -> None:
-    """All three ways, one after the other."""
+    """All ways, one after the other."""
     ray.init(ignore_reinit_error=True)
     chains(objects, hops)
     keepers(objects)
     owned_by_workers(objects)
+    owned_by_an_actor(objects)
 
 
 if __name__ == "__main__":

@@ -81,12 +81,25 @@ def gang(strategy: str, size: int) -> None:
     remove_placement_group(group)
 
 
+def crowd(groups: int, size: int) -> None:
+    """More groups at a time than there is room for: each has all of its bundles, or waits."""
+    made: list[Any] = [placement_group([{"CPU": 1}] * size, "SPREAD") for _ in range(groups)]
+    waiting = {group.ready(): group for group in made}
+    while waiting:
+        (ready,), _ = ray.wait(list(waiting))
+        group = waiting.pop(ready)
+        inside = [PlacementGroupSchedulingStrategy(group, index) for index in range(size)]
+        refs = [visit.options(scheduling_strategy=where).remote(index) for index, where in enumerate(inside)]
+        check_equal("the numbers of the tasks in a group of a crowd", ray.get(refs), list(range(size)))
+        remove_placement_group(group)
+
+
 def free_cpus() -> tuple[float, float]:
     """CPUs that nobody uses, and all CPUs."""
     return ray.available_resources().get("CPU", 0.0), ray.cluster_resources().get("CPU", 0.0)
 
 
-def main(rounds: int = 4) -> None:
+def main(rounds: int = 2) -> None:
     """One group after the other; at the end all CPUs are free."""
     ray.init(ignore_reinit_error=True)
     for _ in range(rounds):
@@ -94,6 +107,7 @@ def main(rounds: int = 4) -> None:
         gang("PACK", 2)
         gang("STRICT_PACK", 2)
         gang("SPREAD", 2)
+        crowd(8, 2)
     end = time.monotonic() + PATIENCE
     while len(set(free_cpus())) > 1:
         check(

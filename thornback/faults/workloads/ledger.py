@@ -2,7 +2,8 @@
 
 Three accounts differ in what happens when they die: one is restarted and calls to it are not repeated, one is
 restarted and they are, one is restarted once. Books are lost with their incarnation, so each receipt names the
-incarnation that gave it, and only the books of the last one can be checked.
+incarnation that gave it, and only the books of the last one can be checked. The program itself kills each account
+now and then.
 """
 
 from __future__ import annotations
@@ -58,11 +59,25 @@ class Account:
         return Statement(self.incarnation, self.deposits)
 
 
-def pay(account: Any, client: str, deposits: int, errors: tuple[type[BaseException], ...]) -> list[Any]:
-    """Make deposits, some at a time; a receipt or an allowed error for each."""
+def check_restarts(title: str, found: dict[str, list[Any]]) -> None:
+    """The account with a limit has had no more incarnations than that."""
+    receipts = [each for results in found.values() for each in results if isinstance(each, Receipt)]
+    incarnations = {receipt.incarnation for receipt in receipts}
+    check(
+        title != "limited" or len(incarnations) <= 2, f"max_restarts=1 allows 2 incarnations, not {len(incarnations)}"
+    )
+
+
+def pay(
+    account: Any, client: str, deposits: int, errors: tuple[type[BaseException], ...], kill: bool = False
+) -> list[Any]:
+    """Make deposits, some at a time, and perhaps kill the account meanwhile; a receipt or an allowed error for each."""
     found: list[Any] = []
     for first in range(0, deposits, 5):
         refs = [account.deposit.remote(client, number, 1 + number % 7) for number in range(first, first + 5)]
+        if kill and first % 10 == 5:
+            time.sleep(0.03)
+            ray.kill(account, no_restart=False)
         found += outcomes(f"deposit of client {client}, from {first} on,", refs, errors)
         time.sleep(0.05)
     return found
@@ -118,11 +133,14 @@ def main(clients: int = 3, deposits: int = 30) -> None:
         title: [client.remote(account, f"{title} {index}", deposits, errors) for index in range(clients)]
         for title, (account, errors) in accounts.items()
     }
-    paid = {title: pay(account, f"{title} main", deposits, errors) for title, (account, errors) in accounts.items()}
+    paid = {
+        title: pay(account, f"{title} main", deposits, errors, True) for title, (account, errors) in accounts.items()
+    }
     for title, (account, _) in accounts.items():
         ended = outcomes(f"client of the {title} account", running[title], (WorkerCrashedError,))
         found = {f"{title} {index}": each for index, each in enumerate(ended) if isinstance(each, list)}
         found[f"{title} main"] = paid[title]
+        check_restarts(title, found)
         statement = final_statement(account)
         if isinstance(statement, Statement):
             compare(f"the {title} account", statement, found)

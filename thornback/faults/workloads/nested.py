@@ -36,6 +36,12 @@ def add_numbers(count: int, large: bool) -> int:
 
 
 @ray.remote(max_retries=-1)
+def quick(number: int) -> int:
+    """Takes no time, so that many of them are sent to a worker at a time; every tenth waits for another one."""
+    return int(ray.get(quick.remote(number - 1))) + 1 if number % 10 == 9 else number
+
+
+@ray.remote(max_retries=-1)
 def first_of(depth: int) -> int:
     """Waits for the first of its subtasks only, and leaves the others running."""
     refs = [tree.remote(depth, 2) for _ in range(3)]
@@ -60,11 +66,13 @@ def main(depth: int = 3, fanout: int = 3, count: int = 12) -> None:
     trees = [tree.remote(depth, fanout) for _ in range(2)]
     sums = [add_numbers.remote(count, large) for large in (False, True) for _ in range(2)]
     firsts = [first_of.remote(2) for _ in range(2)]
+    many = [quick.remote(number) for number in range(200)]
     owned = ray.put(np.full(20_000, 2, dtype=np.int64))
     passed = [shared.remote(2, [owned]) for _ in range(2)]
     del owned
     check_equal("the leaves of the trees", ray.get(trees), [fanout**depth] * 2)
     check_equal("the sums of the generated numbers", ray.get(sums), [count * (count - 1) // 2] * 4)
+    check_equal("the numbers of the quick tasks", ray.get(many), list(range(200)))
     check_equal("the leaves of the trees that were first", ray.get(firsts), [4, 4])
     check_equal("the sums of the shared objects", ray.get(passed), [20_000 * (2 + 1 + 1 + 1)] * 2)
 
