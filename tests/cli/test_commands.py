@@ -81,12 +81,32 @@ def test_status_without_a_session(own_sessions: dict[str, str]) -> None:
     assert "Traceback" not in done.stderr
 
 
+PROGRAM = """
+import time
+import thornback
+
+@thornback.remote
+class Holder:
+    def ping(self):
+        pass
+
+@thornback.remote
+def work():
+    pass
+
+thornback.init(num_cpus=2, resources={"tape": 3})
+holder = Holder.options(num_cpus=1, resources={"tape": 2}).remote()
+thornback.get(holder.ping.remote())
+waiting = [work.options(resources={"tape": 2}).remote() for _ in range(3)]
+time.sleep(0.5)
+print("up", flush=True)
+input()
+"""
+
+
 def test_status_of_a_running_session(own_sessions: dict[str, str]) -> None:
-    program = (
-        "import thornback, sys\nthornback.init(num_cpus=2, resources={'tape': 3})\nprint('up', flush=True)\ninput()"
-    )
     with subprocess.Popen(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", PROGRAM],
         env={**os.environ, **own_sessions},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -94,14 +114,19 @@ def test_status_of_a_running_session(own_sessions: dict[str, str]) -> None:
     ) as process:
         assert process.stdin is not None and process.stdout is not None
         assert process.stdout.readline() == "up\n"
-        shown = run("status", **own_sessions)
+        shown = run("status", COLUMNS="300", **own_sessions)
         as_json = run("status", "--json", **own_sessions)
         process.stdin.close()
         assert process.wait(30) != -signal.SIGKILL
     assert shown.returncode == 0, shown.stderr
-    assert "tape=3" in shown.stdout
-    assert "2 of 2 CPUs are free" in shown.stdout
+    assert "tape=2/3" in shown.stdout and " 1/2 " in shown.stdout
+    assert "1 of 2 CPUs are free" in shown.stdout
+    [line] = [line for line in shown.stdout.splitlines() if line.startswith("resources ")]
+    assert line.split()[1:3] == ["3", "1"], "three tasks of job 1 wait for the same reason"
+    assert "waits until" in line and "held by actor Holder" in line
     found = json.loads(as_json.stdout)
     assert [node["alive"] for node in found["nodes"]] == [True]
     assert found["resources"]["CPU"] == 2
-    assert found["available"]["tape"] == 3
+    assert found["available"]["tape"] == 1
+    [wait] = found["waits"]
+    assert (wait["name"], wait["count"], wait["reason"]) == ("work", 3, "resources")

@@ -125,6 +125,43 @@ def test_a_bad_plan(program: Path, tmp_path: Path, plan: str, where: str) -> Non
     assert "Traceback" not in done.stderr
 
 
+WAITING = """
+import time
+import thornback
+
+@thornback.remote(num_cpus=4)
+def hold():
+    time.sleep(10)
+
+refs = [hold.remote() for _ in range(5)]
+thornback.get(refs)
+"""
+
+
+def test_the_status_at_a_point_of_virtual_time(tmp_path: Path) -> None:
+    path = tmp_path / "waiting.py"
+    path.write_text(WAITING)
+    done = run(path, "--nodes", 1, "--status-at", 5, "--json")
+    assert done.returncode == 0, done.stderr
+    found, stats = (json.loads(line) for line in done.stderr.strip().splitlines()[-2:])
+    assert found["available"].get("CPU", 0) == 0 and stats["tasks"] == 5
+    [wait] = found["waits"]
+    assert wait["count"] == 4 and "held by hold {CPU: 4} of job 1" in wait["sentence"]
+    text = run(path, "--nodes", 1, "--status-at", 5)
+    assert "0 of 4 CPUs are free" in text.stderr and "waits for" in text.stderr
+
+
+def test_the_status_does_not_change_what_the_program_does(program: Path) -> None:
+    shown = run(program, "--status-at", 0.01, "--cost", "double=1")
+    assert (shown.returncode, shown.stdout) == (0, "380\n")
+    assert "CPUs are free" in shown.stderr
+
+
+def test_a_program_that_ends_before_its_status(program: Path) -> None:
+    done = run(program, "--status-at", 1000)
+    assert "the program ended before 1000 s, the time of the status" in done.stderr
+
+
 def test_interruption(tmp_path: Path) -> None:
     path = tmp_path / "endless.py"
     path.write_text("import time\nprint('up', flush=True)\nwhile True:\n    time.sleep(1)\n")

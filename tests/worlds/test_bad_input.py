@@ -193,6 +193,16 @@ def test_a_function_that_returns_no_sequence_says_so(world: Any) -> None:
         ray.get(one.remote()[0])
 
 
+def test_fail_if_infeasible_is_a_flag(world: Any) -> None:
+    for make in (
+        lambda: ray.remote(fail_if_infeasible="yes")(len),
+        lambda: ray.remote(fail_if_infeasible=1)(object),
+        lambda: ray.util.placement_group([{"CPU": 1}], fail_if_infeasible="yes"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(TypeError, match=r"fail_if_infeasible.* must be True or False, not"):
+            make()
+
+
 def test_an_infeasible_demand_gives_the_reason(world: Any) -> None:
     @ray.remote(num_cpus=1000, fail_if_infeasible=True)
     def huge() -> None: ...

@@ -62,7 +62,7 @@ command()(simulate)
 
 @command()
 def status(as_json: Json = False) -> None:
-    """Show the nodes and resources of the session that runs on this machine."""
+    """Show the nodes of the session that runs on this machine, what is in use, and all that waits, with the reason."""
     from thornback.cli.status import status as show
 
     show(as_json)

@@ -7,11 +7,15 @@ import runpy
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from thornback.cli.output import CommandError
+
+if TYPE_CHECKING:
+    from thornback.simulator.observer import Observer
+    from thornback.simulator.world import World
 
 
 def simulate(
@@ -27,7 +31,11 @@ def simulate(
         typer.Option(metavar="NAME=SECONDS", help="Virtual time that a function or Class.method takes; repeatable."),
     ] = None,
     time_limit: Annotated[float | None, typer.Option(help="Stop after so many virtual seconds.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the last line as JSON.")] = False,
+    status_at: Annotated[
+        float | None,
+        typer.Option(help="Print what `status` prints to stderr after so many virtual seconds.", min=0),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the status and the last line as JSON.")] = False,
 ) -> None:
     """Run a program on a simulated cluster, in virtual time.
 
@@ -44,6 +52,7 @@ def simulate(
     try:
         world = simulated(nodes, cpus, seed, faults=faults, trace=trace, costs=costs, time_limit=time_limit)
         with world:
+            observer = None if status_at is None else observe(world, status_at, as_json)
             code = run_program(program, args or [])
             stats = world.stats
     except (PlanError, ValueError) as error:
@@ -51,6 +60,8 @@ def simulate(
     except OSError as error:
         raise CommandError(f"cannot write the trace: {error}", 2) from None
     sys.stdout.flush()
+    if observer is not None and not observer.has_looked:
+        print(f"thornback: the program ended before {status_at:g} s, the time of the status", file=sys.stderr)
     print(summary(stats, as_json), file=sys.stderr, flush=True)
     raise typer.Exit(code)
 
@@ -69,6 +80,21 @@ def parse_cost(text: str) -> tuple[str, float]:
     if not name or not 0 <= amount < float("inf"):
         raise CommandError(f"--cost {text}: must be NAME=SECONDS with a number >= 0, such as --cost train=0.5", 2)
     return name, amount
+
+
+def observe(world: World, seconds: float, as_json: bool) -> Observer:
+    """Print the status of the simulated cluster at a point of virtual time."""
+    from thornback.cli.status import collect, show
+    from thornback.simulator.observer import Observer
+
+    def look() -> None:
+        found = collect()
+        if as_json:
+            print(json.dumps(found), file=sys.__stderr__, flush=True)
+        else:
+            show(found, sys.__stderr__)
+
+    return Observer(world, seconds, look)
 
 
 def run_program(program: Path, args: list[str]) -> int:

@@ -130,6 +130,8 @@ def placement_group(
         raise ValueError(f'placement_group(): lifetime must be None or "detached", not {lifetime!r}')
     if not isinstance(name, str):
         raise TypeError(f"placement_group(): name must be a string, not {name!r}")
+    if not isinstance(fail_if_infeasible, bool):
+        raise TypeError(f"placement_group(): fail_if_infeasible must be True or False, not {fail_if_infeasible!r}")
     selectors = _checked_selectors(bundle_label_selector, len(units))
     from thornback.core import placement
     from thornback.core.messages import GroupSpec
