@@ -195,6 +195,23 @@ def test_a_program_that_waits_for_cpus_that_its_idle_actors_hold(world: Any, rep
     assert ray.get(ref) == 1
 
 
+@pytest.mark.only("simulated")
+def test_the_program_itself_can_be_part_of_it(world: Any, reports: Any) -> None:
+    actors = idle_actors()
+
+    @ray.remote(num_cpus=1)
+    def work() -> int:
+        return 1
+
+    world.simulation.engine.call_after(10_000_000_000, lambda: world.simulation.kill_worker(0))
+    assert ray.get(work.remote()) == 1, "nothing in the cluster ends the wait, but a fault from outside does"
+    [text] = reports()
+    assert re.search(r"the program waits .* in get\(\) at .*can_be_part_of_it for work .*\.remote\(\) at", text), text
+    assert "actor Idle does nothing" in text
+    assert re.search(r"work waits until \{CPU: 1\} is free: .* held by actor Idle \{CPU: 2\}", text), text
+    end(*actors)
+
+
 def test_a_helper_that_may_end_the_idle_actors_is_no_cycle(world: Any, reports: Any) -> None:
     actors = idle_actors()
 

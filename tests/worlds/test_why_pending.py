@@ -6,10 +6,12 @@ import re
 import time
 from typing import Any
 
+import numpy
 import pytest
 
 import thornback as ray
 from thornback.util import placement_group, remove_placement_group, why_pending
+from thornback.util.scheduling_strategies import NodeAffinitySchedulingStrategy as NodeAffinity
 from thornback.util.scheduling_strategies import PlacementGroupSchedulingStrategy as InGroup
 
 pytestmark = [pytest.mark.cluster(cpus=2)]
@@ -240,3 +242,86 @@ def test_a_generator_and_a_failed_task(world: Any) -> None:
 def test_something_else_is_refused_with_the_choices(world: Any) -> None:
     with pytest.raises(TypeError, match=r"an ObjectRef, an ObjectRefGenerator, an actor handle or .* not 7 \(int\)"):
         why_pending(7)  # type: ignore[arg-type]
+
+
+@pytest.mark.only("simulated")
+@pytest.mark.cluster(cpus=2, nodes=3)
+def test_in_a_cluster_the_node_with_most_room_is_named(world: Any) -> None:
+    world.eventually(lambda: len(ray.nodes()) == 3, "three nodes are up")
+
+    @ray.remote
+    def hold(seconds: float) -> None:
+        time.sleep(seconds)
+
+    busy = [hold.options(num_cpus=2).remote(5) for _ in range(2)] + [hold.options(num_cpus=1).remote(5)]
+    time.sleep(2)
+    ref = hold.options(num_cpus=2).remote(0)
+    says(
+        world,
+        ref,
+        r"hold .* until \{CPU: 2\} is free: node-\d has \{CPU: \d\} of \{CPU: 2\} free, and of the 2 other nodes none "
+        r"has more than \{CPU: [01]\} \(node-\d\); held by hold",
+    )
+    ray.get([ref, *busy])
+
+
+@pytest.mark.only("simulated")
+@pytest.mark.cluster(cpus=1, nodes=2)
+def test_a_lost_value_is_made_again(world: Any) -> None:
+    world.eventually(lambda: len(ray.nodes()) == 2, "two nodes are up")
+    here = ray.get_runtime_context().get_node_id()
+    other = next(node["NodeID"] for node in ray.nodes() if node["NodeID"] != here)
+
+    @ray.remote(scheduling_strategy=NodeAffinity(other, soft=True))
+    def make() -> Any:
+        time.sleep(2)
+        return numpy.zeros(1_000_000)
+
+    ref = make.remote()
+    ray.wait([ref], fetch_local=False)
+    says(world, ref, r"is done; its 8,000,\d+ bytes are on node-1$")
+    world.simulation.kill_node(1)
+    says(world, ref, r"make .* is made again, since its value was lost, and runs on node-0")
+    assert len(ray.get(ref)) == 1_000_000
+
+
+@pytest.mark.only("simulated")
+@pytest.mark.cluster(cpus=1, nodes=2)
+def test_a_large_value_on_its_way_says_how_much_has_come(world: Any) -> None:
+    world.eventually(lambda: len(ray.nodes()) == 2, "two nodes are up")
+    here = ray.get_runtime_context().get_node_id()
+    other = next(node["NodeID"] for node in ray.nodes() if node["NodeID"] != here)
+
+    @ray.remote(scheduling_strategy=NodeAffinity(other, soft=False))
+    def make() -> Any:
+        return numpy.zeros(100_000_000)
+
+    @ray.remote(num_cpus=0, scheduling_strategy=NodeAffinity(here, soft=False))
+    def read(array: Any) -> int:
+        return len(array)
+
+    ref = make.remote()
+    ray.wait([ref], fetch_local=False)
+    result = read.remote(ref)
+    text = says(world, ref, r"bytes are on node-1 and is on its way to node-0, where [\d,]+ of 800,000,\d+ bytes have")
+    assert text.startswith("make")
+    assert ray.get(result) == 100_000_000
+
+
+@pytest.mark.only("simulated")
+@pytest.mark.cluster(
+    cpus=1, nodes=1, init={"_system_config": {"prestart_workers": False, "retry_backoff": 3_000_000_000}}
+)
+def test_a_failed_attempt_and_the_start_of_a_worker(world: Any) -> None:
+    world.simulation.nodes[0].start_delay = 2_000_000_000
+
+    @ray.remote(max_retries=3)
+    def work() -> None:
+        time.sleep(1)
+
+    ref = work.remote()
+    says(world, ref, r"work .* has its resources on node-0, where a worker process starts")
+    says(world, ref, r"work .* runs on node-0")
+    world.simulation.kill_worker(0)
+    says(world, ref, r"work .* has failed and starts again by itself in a moment, as attempt 2")
+    ray.get(ref)

@@ -45,7 +45,7 @@ from thornback.core.owner.objects import Block
 from thornback.core.owner.references import Reference
 from thornback.core.runtime import Runtime, Waiter
 from thornback.core.serialization import Argument, Serialized, covering, dumps, dumps_arguments, loads, loads_value
-from thornback.core.waits.blocked import GET, NAMED_ACTOR, NEXT, PUT, WAIT, Wait
+from thornback.core.waits.blocked import GET, NAMED_ACTOR, NEXT, PUT, WAIT
 from thornback.core.waits.thread import wait_for
 
 # --- Objects --------------------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def store(runtime: Runtime, object_id: ObjectId, value: Serialized, origin: str 
     with runtime.turn:
         waiter = owner.objects.allocate(object_id, size, origin, pinned)
     try:
-        wait_for(runtime, waiter, None, Wait(PUT, (object_id,), 1))
+        wait_for(runtime, waiter, None, (PUT, (object_id,), 1))
         answer: ObjectAllocated = waiter.result
         if answer.offset == -1:
             raise errors.ObjectStoreFullError(answer.reason)
@@ -200,7 +200,7 @@ def _fetched(
 ) -> dict[ObjectId, Value | memoryview]:
     count = len(object_ids)
     try:
-        done = wait_for(runtime, fetch.waiter, timeout, Wait(GET, object_ids, count))
+        done = wait_for(runtime, fetch.waiter, timeout, (GET, object_ids, count))
     except BaseException:
         with runtime.turn:
             fetch.abandon()
@@ -273,7 +273,7 @@ def wait(
             waiter = owner.when_known(object_ids, num_returns)
     if len(ready) < num_returns:
         try:
-            wait_for(runtime, waiter, timeout, Wait(WAIT, object_ids, num_returns))
+            wait_for(runtime, waiter, timeout, (WAIT, object_ids, num_returns))
         finally:
             with runtime.turn:
                 owner.forget_waiter(object_ids, waiter)
@@ -463,7 +463,7 @@ def next_item(runtime: Runtime, task: TaskId, index: int, timeout: float | None)
     streams = runtime.core.owner.streams
     with runtime.turn:
         waiter = streams.wait(task, index)
-    if not wait_for(runtime, waiter, timeout, Wait(NEXT, (task,), 1)):
+    if not wait_for(runtime, waiter, timeout, (NEXT, (task,), 1)):
         raise errors.GetTimeoutError(f"the generator's item {index} was not ready after {timeout:g} s")
     with runtime.turn:
         return streams.take(task, index)
@@ -518,7 +518,7 @@ def create_actor(
         _drop_temporaries(runtime, args, kwargs, dependencies)
     if not spec.name:
         return actor_id, b""
-    wait_for(runtime, creation.registered, None, Wait(NAMED_ACTOR, (actor_id,), 1))
+    wait_for(runtime, creation.registered, None, (NAMED_ACTOR, (actor_id,), 1))
     answer = creation.registered.result
     if answer is None or not answer.existing:
         return actor_id, b""

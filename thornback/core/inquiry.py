@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from thornback.core import blocking
@@ -37,6 +37,10 @@ from thornback.core.waits.walk import Found, Walk
 
 ANSWER_LIMIT = 5.0
 """Seconds that a process may take to answer; one that does not is left out."""
+LOOK_AGAIN = 0.1
+"""Seconds between two looks whether the process that is asked has ended."""
+ATTEMPTS = 3
+"""Walks that are tried when processes end meanwhile."""
 ROUNDS = 100
 """Longest chain of waits that is followed."""
 LOOKED_AT = 8
@@ -50,38 +54,62 @@ def root_first(reason: Reason) -> Sequence[Subject]:
     return reason.needs[: LOOKED_AT if isinstance(reason, (ArgumentsMissing, Blocked)) else 1]
 
 
-def collect(runtime: Runtime, roots: Iterable[Subject]) -> Walk:
-    """Ask everybody who knows something of what the roots wait for."""
-    walk = Walk(roots, root_first)
-    for _ in range(ROUNDS):
-        asked = _ask(runtime, walk.questions())
-        for subjects, waiter in asked:
-            if runtime.block(waiter, ANSWER_LIMIT):
-                answer: ReasonsGiven = waiter.result
-                walk.answered(subjects, answer.reasons, answer.now)
-            else:
-                walk.give_up(subjects)
-        if walk.done:
+def collect(runtime: Runtime, roots: Sequence[Subject]) -> Walk:
+    """Ask everybody who knows something of what the roots wait for; anew, if one of them ends meanwhile."""
+    for _ in range(ATTEMPTS):
+        walk, ended = _walk(runtime, roots)
+        if not ended:
             break
     return walk
 
 
-def _ask(runtime: Runtime, questions: dict[Address, list[Subject]]) -> list[tuple[list[Subject], Waiter]]:
+def _walk(runtime: Runtime, roots: Sequence[Subject]) -> tuple[Walk, bool]:
+    """One walk, and whether a process has ended while it was asked."""
+    walk = Walk(roots, root_first)
+    ended = False
+    for _ in range(ROUNDS):
+        for address, subjects, waiter in _ask(runtime, walk.questions()):
+            answer = _await(runtime, address, waiter)
+            if answer is not None:
+                walk.answered(subjects, answer.reasons, answer.now)
+            else:
+                ended = ended or _is_dead(runtime, address)
+                walk.give_up(subjects)
+        if walk.done:
+            break
+    return walk, ended
+
+
+def _ask(runtime: Runtime, questions: dict[Address, list[Subject]]) -> list[tuple[Address, list[Subject], Waiter]]:
     core = runtime.core
     asked = []
     with runtime.turn:
         for address, subjects in questions.items():
+            waiter = Waiter()
             if address == core.worker_id:
-                waiter = Waiter()
                 waiter.complete(core.reasons.answer(AskReasons(0, tuple(subjects))))
             elif core.owner.references.is_dead(address):
-                waiter = Waiter()
                 ended = Unknown(why=f"is gone: process {short(address)}, which knew of it, has ended")
                 waiter.complete(ReasonsGiven(0, 0, (ended,) * len(subjects)))
             else:
                 waiter = core.owner.request(address, AskReasons, tuple(subjects))
-            asked.append((subjects, waiter))
+            asked.append((address, subjects, waiter))
     return asked
+
+
+def _await(runtime: Runtime, address: Address, waiter: Waiter) -> ReasonsGiven | None:
+    """The answer of a process; None if it ends, or takes too long."""
+    for _ in range(int(ANSWER_LIMIT / LOOK_AGAIN)):
+        if runtime.block(waiter, LOOK_AGAIN):
+            answer: ReasonsGiven = waiter.result
+            return answer
+        if _is_dead(runtime, address):
+            break
+    return None
+
+
+def _is_dead(runtime: Runtime, address: Address) -> bool:
+    return address != GCS and runtime.core.owner.references.is_dead(address)
 
 
 def chain_of(walk: Walk, root: Subject) -> list[tuple[Subject, Found]]:

@@ -10,7 +10,7 @@ from thornback.core.messages import FindGroup, GroupFound, GroupSpec, GroupUpdat
 from thornback.core.owner.groups import CREATED, REMOVED
 from thornback.core.runtime import Runtime, Waiter
 from thornback.core.serialization import error_value
-from thornback.core.waits.blocked import GROUP_WAIT, Wait
+from thornback.core.waits.blocked import GROUP_WAIT
 from thornback.core.waits.thread import wait_for
 
 
@@ -56,7 +56,7 @@ def _wait_until(
     with runtime.turn:
         groups.watch(group_id, watcher)
     try:
-        wait_for(runtime, waiter, timeout, Wait(GROUP_WAIT, (group_id,), 1))
+        wait_for(runtime, waiter, timeout, (GROUP_WAIT, (group_id,), 1))
     finally:
         if not waiter.done:
             with runtime.turn:

@@ -75,8 +75,9 @@ def test_a_queue_names_the_need_the_room_and_the_holders() -> None:
 
 
 def test_what_stands_before_it_and_other_nodes_are_mentioned() -> None:
-    text = sentence((THE_LEASE, missing(ahead=1200, others=3)))
-    assert "waits behind 1,200 like it until" in text and "none of 3 other nodes has room" in text
+    text = sentence((THE_LEASE, missing(ahead=1200, others=3, freest=NODE, freest_has={"CPU": 5_000})))
+    assert "waits behind 1,200 like it until" in text
+    assert "free, and of the 3 other nodes none has more than {CPU: 0.5} (node-7); held by" in text
 
 
 def test_many_holders_are_counted() -> None:

@@ -14,7 +14,7 @@ from thornback.core.ids import Address, ObjectId, TaskId, return_id, short
 from thornback.core.messages import DYNAMIC, STREAMING, Content, Dependency, Stored, TaskCall, TaskTemplate, Value
 from thornback.core.objects import layout
 from thornback.core.serialization import NO_ARGUMENTS, Argument, covering, dumps, error_value, loads, loads_value
-from thornback.core.waits.blocked import ARGUMENT, GENERATOR, Wait
+from thornback.core.waits.blocked import ARGUMENT, GENERATOR
 from thornback.core.waits.thread import wait_for
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class Execution:
             # Arguments mostly come soon. Others would take their room if they had this CPU meanwhile; but if the
             # argument must be made again first, somebody needs it.
             if not host.block(fetch.waiter, ARGUMENT_PATIENCE):
-                wait = Wait(ARGUMENT, (dependency.object_id,), 1)
+                wait = (ARGUMENT, (dependency.object_id,), 1)
                 wait_for(host, fetch.waiter, None, wait)
         except BaseException:
             with host.turn:
@@ -261,7 +261,7 @@ class Execution:
 
     def _may_continue(self, made: int) -> bool:
         waiter = self.executor.generators.room_for(self, made)
-        wait = Wait(GENERATOR, (self.caller,), 1)
+        wait = (GENERATOR, (self.caller,), 1)
         wait_for(self.executor.runtime, waiter, None, wait)
         return waiter.result is not False
 

@@ -167,6 +167,10 @@ class ResourcesMissing(Reason, frozen=True, tag=14):
     """Requests that wait there too and were first."""
     others: int
     """Other nodes that are large enough and have no room either."""
+    freest: NodeId = b""
+    """The one of them with most free."""
+    freest_has: ResourceMap = {}
+    """What it has free."""
     kept_for: str = ""
     """Enough is free, but the room is kept for this one, which has waited longer."""
 

@@ -127,6 +127,7 @@ class RayletReasons:
         if lacking and others is not None:
             held = [self._holder(grant) for grant in grants] + [Subject(GCS, BUNDLE, group) for group in groups]
             needs = (*held, *(Subject(node.node_id, NODE, node.node_id) for node in others))
+        freest = _freest(others or [], lacking)
         return ResourcesMissing(
             name=request.name,
             needs=needs,
@@ -138,6 +139,8 @@ class RayletReasons:
             holdings=(*_summed(grants), *self._bundle_holdings(groups)),
             ahead=ahead,
             others=0 if others is None else len(others),
+            freest=b"" if freest is None else freest.node_id,
+            freest_has={} if freest is None else {name: freest.available.get(name, 0) for name in demand},
             kept_for="" if lacking or request.strategy.group else self._kept_for(request),
         )
 
@@ -221,6 +224,15 @@ class RayletReasons:
             return Unknown(why="is in the memory of that node")
         step = "restoring" if entry.moving == IN else "room"
         return CopyComing(step=step, size=entry.size, received=0, capacity=capacity)
+
+
+def _freest(nodes: list[NodeView], names: list[str]) -> NodeView | None:
+    """The node with the largest free share of the resource that it lacks most."""
+
+    def share(node: NodeView) -> float:
+        return min((node.available.get(name, 0) / (node.total.get(name) or 1) for name in names), default=0.0)
+
+    return max(nodes, key=share, default=None)
 
 
 def _summed(grants: list[Grant]) -> list[Holding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import TypeAlias
 
 from thornback.core.config import SECOND, Config
 from thornback.core.context import TaskContext
@@ -37,25 +38,23 @@ GET, WAIT, NEXT, PUT, ARGUMENT, GENERATOR, GROUP_WAIT, NAMED_ACTOR, CPU_AGAIN = 
 )
 
 
+What: TypeAlias = tuple[str, Sequence[bytes], int]
+"""What a thread waits for: the call (one of the names above), what for (objects, a generator's task, an actor, a
+group), and how many of them are enough."""
+Note: TypeAlias = tuple[What, bool, TaskContext | None, int]
+"""What a thread that waits leaves behind, at the least cost: what for, whether with a timeout, whose code it is, and
+since when."""
+
+
 class Wait:
-    """One user thread that waits.
+    """One user thread that waits, as far as others are concerned."""
 
-    Args:
-        call: what it called, one of the names above.
-        identifiers: what for: objects, a generator's task, an actor or a group.
-        needed: how many of them are enough.
-        has_timeout: it goes on by itself after a while.
-    """
+    __slots__ = ("call", "context", "has_timeout", "identifiers", "needed", "note", "report_at", "since", "site")
 
-    __slots__ = ("call", "context", "has_timeout", "identifiers", "needed", "report_at", "since", "site")
-
-    def __init__(self, call: str, identifiers: Sequence[bytes], needed: int, has_timeout: bool = False) -> None:
-        self.call = call
-        self.identifiers = identifiers
-        self.needed = needed
-        self.has_timeout = has_timeout
-        self.context: TaskContext | None = None
-        self.since = 0
+    def __init__(self, note: Note) -> None:
+        self.note = note
+        what, self.has_timeout, self.context, self.since = note
+        self.call, self.identifiers, self.needed = what
         self.report_at = 0
         self.site = ""
 
@@ -66,43 +65,41 @@ class BlockedThreads:
     A thread that waits leaves a note here, nothing more. One timer per process looks at the notes every ``wait_check``
     nanoseconds while there are any, finds where in the user's code those threads are that have waited for so long, and
     tells the GCS, which looks for cycles.
+
+    Attributes:
+        notes: of the threads that wait; each thread changes its own, outside of turns.
+        watching: whether the timer runs.
     """
 
     def __init__(self, worker_id: WorkerId, ports: Ports, config: Config) -> None:
         self.worker_id = worker_id
+        self.now = ports.clock.now
         self._clock = ports.clock
         self._transport = ports.transport
         self._period = config.wait_check
-        self.by_thread: dict[Hashable, Wait] = {}
-        """Changed by user threads outside of turns, each at its own key."""
-        self.runtime: Runtime | None = None
+        self.notes: dict[Hashable, Note] = {}
+        self.watching = False
+        self._runtime: Runtime | None = None
         """Known from the first wait on."""
-        self._watching = False
+        self._waits: dict[Hashable, Wait] = {}
+        """What is known of the threads that have been looked at."""
 
-    def begin(self, runtime: Runtime, wait: Wait, context: TaskContext | None) -> None:
-        """The calling thread waits from now on. Called outside of turns."""
-        wait.context = context
-        wait.since = self._clock.now()
-        self.by_thread[runtime.thread()] = wait
-        if not self._watching:
-            with runtime.turn:
-                self.runtime = runtime
-                if not self._watching:
-                    self._watch()
-
-    def end(self, runtime: Runtime) -> None:
-        """The calling thread goes on."""
-        self.by_thread.pop(runtime.thread(), None)
+    def watch(self, runtime: Runtime) -> None:
+        """Look at the notes from time to time, as long as there are any. Called outside of turns."""
+        with runtime.turn:
+            self._runtime = runtime
+            if not self.watching:
+                self._watch()
 
     def _watch(self) -> None:
-        self._watching = True
+        self.watching = True
         if self._period > 0:
             self._clock.call_after(self._period, self._look)
 
     def _look(self) -> None:
-        now = self._clock.now()
+        now = self.now()
         long: list[Subject] = []
-        for wait in list(self.by_thread.values()):
+        for wait in self.waits().values():
             lasted = now - wait.since
             if wait.has_timeout or lasted < self._period or now < wait.report_at:
                 continue
@@ -113,31 +110,39 @@ class BlockedThreads:
                 long.append(Subject(self.worker_id, TASK, wait.context.task_id))
         if long:
             self._transport.send(GCS, ReportWaits(tuple(dict.fromkeys(long))))
-        if self.by_thread:
+        if self.notes:
             self._watch()
         else:
-            self._watching = False
+            self.watching = False
+
+    def waits(self) -> dict[Hashable, Wait]:
+        """The threads that wait."""
+        known, self._waits = self._waits, {}
+        for thread, note in list(self.notes.items()):
+            wait = known.get(thread)
+            self._waits[thread] = wait if wait is not None and wait.note is note else Wait(note)
+        return self._waits
 
     def of_task(self, task_id: bytes) -> Wait | None:
         """Where a task of this worker waits; None if it does not."""
-        for wait in list(self.by_thread.values()):
+        for wait in self.waits().values():
             if wait.context is not None and wait.context.task_id == task_id:
                 return wait
         return None
 
     def of_program(self) -> Wait | None:
         """Where a driver waits; None if it does not, or has threads that may go on."""
-        waits = list(self.by_thread.items())
-        if len(waits) != 1 or self.runtime is None or self.runtime.has_other_threads(waits[0][0]):
+        waits = list(self.waits().items())
+        if len(waits) != 1 or self._runtime is None or self._runtime.has_other_threads(waits[0][0]):
             return None
         return waits[0][1]
 
     def site_of(self, wait: Wait) -> str:
         """``file:line function`` of the user's code that waits; found once, when somebody wants to know."""
-        if not wait.site and self.runtime is not None:
-            for thread, known in list(self.by_thread.items()):
+        if not wait.site and self._runtime is not None:
+            for thread, known in self._waits.items():
                 if known is wait:
-                    wait.site = self.runtime.site_of(thread)
+                    wait.site = self._runtime.site_of(thread)
         return wait.site
 
 

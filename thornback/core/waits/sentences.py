@@ -231,7 +231,10 @@ def _(reason: ResourcesMissing, step: _Step) -> str:
         kept = f", where room is kept for {reason.kept_for}, which has waited longer" if reason.kept_for else ""
         return f"waits{behind} for its turn on {node}{kept}"
     free = f"{node} has {describe(reason.free)} of {describe(reason.total)} free"
-    others = f", and none of {reason.others} other nodes has room" if reason.others else ""
+    others = ""
+    if reason.others:
+        count = "the other node has not" if reason.others == 1 else f"of the {reason.others} other nodes none has"
+        others = f", and {count} more than {describe(reason.freest_has)} ({step.node(reason.freest)})"
     held = f"; held by {_holders(reason.holdings)}" if reason.holdings else ""
     return f"waits{behind} until {describe(reason.demand)} is free: {free}{others}{held}"
 

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from thornback.core.context import TaskContext, current
 from thornback.core.runtime import Runtime, Waiter
-from thornback.core.waits.blocked import CPU_AGAIN, Wait
+from thornback.core.waits.blocked import CPU_AGAIN, What
 
 
-def wait_for(runtime: Runtime, waiter: Waiter, timeout: float | None = None, wait: Wait | None = None) -> bool:
+def wait_for(runtime: Runtime, waiter: Waiter, timeout: float | None = None, what: What | None = None) -> bool:
     """Block the user thread; a task that blocks lets others use its CPU meanwhile. False after ``timeout`` seconds.
 
     Args:
-        wait: what for, so that others can be told why this thread does not go on.
+        what: what for, so that others can be told why this thread does not go on.
     """
     if waiter.done:
         return True
     context = current.get()
-    if wait is None or (timeout is not None and timeout <= 0):
-        return _block(runtime, waiter, timeout, context, wait)
+    if what is None or (timeout is not None and timeout <= 0):
+        return _block(runtime, waiter, timeout, context)
     blocked = runtime.core.blocked
-    wait.has_timeout = timeout is not None
-    blocked.begin(runtime, wait, context)
+    thread = runtime.thread()
+    blocked.notes[thread] = (what, timeout is not None, context, blocked.now())
     try:
-        return _block(runtime, waiter, timeout, context, wait)
+        if not blocked.watching:
+            blocked.watch(runtime)
+        return _block(runtime, waiter, timeout, context)
     finally:
-        blocked.end(runtime)
+        blocked.notes.pop(thread, None)  # A finalizer of user code may have waited meanwhile, in the same thread.
 
 
-def _block(
-    runtime: Runtime, waiter: Waiter, timeout: float | None, context: TaskContext | None, wait: Wait | None
-) -> bool:
+def _block(runtime: Runtime, waiter: Waiter, timeout: float | None, context: TaskContext | None) -> bool:
     executor = runtime.core.executor
     if executor is None or context is None or not context.holds_cpu or (timeout is not None and timeout <= 0):
         return runtime.block(waiter, timeout)
@@ -40,6 +40,7 @@ def _block(
     finally:
         with runtime.turn:
             ready = executor.unblock(context)
-        if wait is not None:
-            wait.call, wait.has_timeout = CPU_AGAIN, False
+        notes, thread = runtime.core.blocked.notes, runtime.thread()
+        if thread in notes:
+            notes[thread] = ((CPU_AGAIN, (), 1), False, context, runtime.core.blocked.now())
         runtime.block(ready)
