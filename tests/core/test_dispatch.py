@@ -13,7 +13,7 @@ from thornback.core import ids
 from thornback.core.config import Config
 from thornback.core.dispatch import handlers_of, method_name
 from thornback.core.messages import MESSAGES, Message
-from thornback.core.node import NodeCore
+from thornback.core.node import GcsCore, NodeCore
 from thornback.core.ports import NoTrace, Ports
 from thornback.core.worker import WorkerCore
 
@@ -75,12 +75,13 @@ def tables() -> dict[str, set[type[Message]]]:
     ports = Ports(StoppedClock(), Numbers(), nowhere, NoTrace())
     worker = WorkerCore(ids.worker_id(NODE, 1), ports, nowhere, nowhere, Config())
     driver = WorkerCore(ids.worker_id(NODE, 2), ports, nowhere, None, Config())
-    node = NodeCore(NODE, "head", ports, nowhere, nowhere, nowhere, Config(), {"CPU": 10_000}, {})
+    node = NodeCore(NODE, "head", ports, nowhere, nowhere, Config(), {"CPU": 10_000}, {})
+    gcs = GcsCore(ports, nowhere, Config())
     return {
         "worker": set(worker._handlers),
         "driver": set(driver._handlers),
-        "raylet": set(node._handlers[NODE]),
-        "gcs": set(node._handlers[ids.GCS]),
+        "raylet": set(node._handlers),
+        "gcs": set(gcs._handlers),
     }
 
 
@@ -118,10 +119,11 @@ def test_every_handler_of_a_component_is_for_a_message_that_exists() -> None:
     nowhere: Any = Nowhere()
     ports = Ports(StoppedClock(), Numbers(), nowhere, NoTrace())
     worker = WorkerCore(ids.worker_id(NODE, 1), ports, nowhere, nowhere, Config())
-    node = NodeCore(NODE, "head", ports, nowhere, nowhere, nowhere, Config(), {"CPU": 10_000}, {})
-    assert node.gcs is not None and worker.executor is not None
+    node = NodeCore(NODE, "head", ports, nowhere, nowhere, Config(), {"CPU": 10_000}, {})
+    gcs = GcsCore(ports, nowhere, Config())
+    assert worker.executor is not None
     components = (worker, worker.owner, *worker.owner.parts, worker.executor, *worker.executor.parts)
-    components += (node.raylet, *node.raylet.parts, node.gcs, *node.gcs.parts)
+    components += (node.raylet, *node.raylet.parts, gcs.tables, *gcs.tables.parts)
     known = {method_name(message_type) for message_type in MESSAGES}
     stray = {
         f"{type(component).__name__}.{name}"

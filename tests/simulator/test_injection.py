@@ -53,6 +53,8 @@ FAULTS: dict[str, AnyFault] = {
     "crash rack": p.CrashRack(nodes=[1, 2], at=0.8, spread=0.1, reboot_after=1),
     "preempt node": p.PreemptNode(node=2, at=0.8, notice=1),
     "launch nodes": p.LaunchNodes(at=0.5, count=3, arrive=2, delay=0.2),
+    "crash gcs": p.CrashGcs(at=0.7),
+    "crash gcs, disk kept": p.CrashGcs(at=0.7, unsynced="kept"),
     "slow commits": p.SlowCommits(delay=0.2, until=3),
     "late heartbeats": p.LateHeartbeats(node=2, at=0.5, until=40),
     "crash when a worker has died": p.CrashNode(node=2, after=p.Trigger(message="RegisterWorker", node=1, count=2)),

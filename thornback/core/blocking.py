@@ -48,6 +48,10 @@ from thornback.core.serialization import Argument, Serialized, covering, dumps, 
 from thornback.core.waits.blocked import GET, NAMED_ACTOR, NEXT, PUT, WAIT
 from thornback.core.waits.thread import wait_for
 
+LAST_WORDS = 2.0
+"""Seconds that a driver which leaves waits for the GCS at most."""
+
+
 # --- Objects --------------------------------------------------------------------------------------------------------
 
 
@@ -561,21 +565,26 @@ def start_job(
     owner = runtime.core.owner
     with runtime.turn:
         waiter = owner.await_job()
-        runtime.core.ports.transport.send(GCS, StartJob(namespace, entrypoint, metadata, terms or JobTerms()))
+        runtime.core.owner.gcs.send(StartJob(namespace, entrypoint, metadata, terms or JobTerms()))
     runtime.block(waiter)
 
 
 def end_job(runtime: Runtime) -> None:
-    """Tell the cluster that this driver is done; it does not wait."""
+    """Tell the cluster that this driver is done, and wait a moment until that, and what it asked for before (such as to
+    kill an actor), can be lost no more."""
+    owner = runtime.core.owner
+    settled = Waiter()
     with runtime.turn:
-        runtime.core.ports.transport.send(GCS, EndJob(runtime.core.owner.job_id))
+        owner.gcs.settled = settled.complete
+        owner.gcs.send(EndJob(owner.job_id))
+    runtime.block(settled, LAST_WORDS)
 
 
 def view(runtime: Runtime) -> list[NodeView]:
     """All nodes of the cluster, dead ones included, as the GCS knows them."""
     with runtime.turn:
         waiter = runtime.core.owner.await_view()
-        runtime.core.ports.transport.send(GCS, GetView(0))
+        runtime.core.owner.gcs.send(GetView(0))
     wait_for(runtime, waiter)
     return list(waiter.result.nodes)
 

@@ -111,6 +111,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Most bytes of one actor's checkpoint; the GCS keeps the latest of each actor."""
     task_events: int = 100_000
     """Finished tasks that the GCS keeps for ``timeline``."""
+    gcs_retry: int = 2 * SECOND
+    """Time after which a process repeats what it asked of the GCS and had no answer to; it doubles, with jitter, up to
+    :attr:`gcs_retry_limit`."""
+    gcs_retry_limit: int = 30 * SECOND
+    gcs_rejoin_spread: int = 100 * MILLISECOND
+    """Longest time that a process waits before it speaks to a GCS that has come back; drawn, so that not all come at
+    once."""
+    deaths_reported_again: int = 60 * SECOND
+    """How long a node goes on telling a GCS that has come back of the end of a process."""
     dead_actors: int = 10_000
     """Dead actors that the GCS remembers."""
     reserve_timeout: int = 5 * SECOND

@@ -13,6 +13,35 @@ from thornback.core.ports import Disk, DurableStore, ObjectMemory, Ports, Proces
 from thornback.core.raylet import Raylet
 
 
+class GcsCore:
+    """The decisions of the GCS, in the node process of the head or in a process of its own.
+
+    Hosted like :class:`thornback.core.worker.WorkerCore`: every call is a turn, and :meth:`end_turn` follows.
+
+    Args:
+        ports: its messages must come from the address :data:`GCS`.
+        store: what an earlier GCS has left, and where this one writes.
+    """
+
+    def __init__(self, ports: Ports, store: DurableStore, config: Config) -> None:
+        self.tables = GlobalControlStore(ports, store, config)
+        self._handlers = handlers_of(self.tables, *self.tables.parts)
+
+    def start(self) -> None:
+        """First turn: go on where the last GCS was."""
+        self.tables.start()
+
+    def receive(self, sender: Address, message: Message) -> None:
+        """A message arrived."""
+        handler = self._handlers.get(type(message))
+        if handler is not None and self.tables.incarnations.accepts(sender, message):
+            handler(sender, message)
+
+    def end_turn(self) -> None:
+        """Make durable what was decided, then let it leave."""
+        self.tables.end_turn()
+
+
 class NodeCore:
     """The decisions of one node process.
 
@@ -21,10 +50,10 @@ class NodeCore:
     Args:
         node_id: new with each start of the process.
         name: for people.
-        store: the GCS's tables; None on a node that is not the head.
         resources: integer units, see :mod:`thornback.core.resources`.
-        gcs_ports: of the GCS, whose messages must come from the address :data:`GCS`; None: those of the raylet.
+        is_head: the program runs here, and the GCS.
         disk: for spill files; None: objects stay in memory.
+        gcs: if it lives in the same process.
     """
 
     def __init__(
@@ -34,30 +63,27 @@ class NodeCore:
         ports: Ports,
         processes: Processes,
         memory: ObjectMemory,
-        store: DurableStore | None,
         config: Config,
         resources: Mapping[str, int],
         labels: Mapping[str, str],
         endpoint: str = "",
-        gcs_ports: Ports | None = None,
+        is_head: bool = False,
         disk: Disk | None = None,
+        gcs: GcsCore | None = None,
     ) -> None:
         self.node_id = node_id
         self.name = name
         self.ports = ports
-        is_head = store is not None
         self.raylet = Raylet(
             node_id, name, ports, processes, memory, config, resources, labels, endpoint, is_head, disk
         )
-        self.gcs = None if store is None else GlobalControlStore(gcs_ports or ports, store, config)
-        self._handlers = {node_id: handlers_of(self.raylet, *self.raylet.parts)}
-        if self.gcs is not None:
-            self._handlers[GCS] = handlers_of(self.gcs, *self.gcs.parts)
+        self.gcs = gcs
+        self._handlers = handlers_of(self.raylet, *self.raylet.parts)
 
     @property
     def addresses(self) -> tuple[Address, ...]:
         """Where this process takes messages."""
-        return tuple(self._handlers)
+        return (self.node_id,) if self.gcs is None else (self.node_id, GCS)
 
     def start(self) -> None:
         """First turn: load the GCS's tables, register the node."""
@@ -71,7 +97,11 @@ class NodeCore:
 
     def receive(self, to: Address, sender: Address, message: Message) -> None:
         """A message arrived for the raylet or the GCS."""
-        handler = self._handlers[to].get(type(message))
+        if to == GCS:
+            if self.gcs is not None:
+                self.gcs.receive(sender, message)
+            return
+        handler = self._handlers.get(type(message))
         if handler is not None:
             handler(sender, message)
 

@@ -39,7 +39,7 @@ def create(runtime: Runtime, spec: GroupSpec) -> None:
 def remove(runtime: Runtime, group_id: TaskId) -> None:
     """End a group and what runs in it."""
     with runtime.turn:
-        runtime.core.ports.transport.send(GCS, RemoveGroup(group_id))
+        runtime.core.owner.gcs.send(RemoveGroup(group_id))
 
 
 def _wait_until(

@@ -29,6 +29,7 @@ EVENTS = (
     "actor.state",
     "bundle.released",
     "bundle.reserved",
+    "gcs.started",
     "group.created",
     "group.state",
     "lease.ended",
@@ -55,7 +56,7 @@ EVENTS = (
 """Events of the engine that a trigger can wait for."""
 
 
-class Trigger(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Trigger(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A moment that is known by what happens: the ``count``-th message of a kind, or event of the engine."""
 
     message: str | None = None
@@ -87,7 +88,15 @@ def unknown(what: str, value: str, choices: Sequence[str]) -> str:
     return f"there is no {what} {value!r}; there are {', '.join(choices)}"
 
 
-class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag=True):
+class Fault(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    tag_field="kind",
+    tag=True,
+):
     """Base of all faults: something happens, ``at`` a time or ``after`` something else."""
 
     lossy: ClassVar[bool] = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -40,28 +41,38 @@ class SimulatedStore:
     and lost if the process ends before.
     """
 
-    __slots__ = ("_busy_until", "_process", "_tables", "latency")
+    __slots__ = ("_busy_until", "_process", "_tables", "_unsynced", "latency")
 
     def __init__(self, process: Process, tables: DurableTables, latency: int) -> None:
         self._process = process
         self._tables = tables
         self._busy_until = 0
+        self._unsynced: deque[tuple[Write, ...]] = deque()
         self.latency = latency
 
     def commit(self, writes: Sequence[Write], then: Callable[[], None]) -> None:
         """Make all the writes or none, then start a turn with ``then()``."""
         now = self._process.engine._now
         self._busy_until = max(now, self._busy_until) + self.latency + self._tables.delay
-        taken = tuple(writes)
+        self._unsynced.append(tuple(writes))
 
         def commit() -> None:
-            self._tables.apply(taken)
-            trace = self._process.world.trace
-            for write in taken:
-                trace.event("gcs.committed", write.key, write)
+            self._apply()
             then()
 
         self._process.clock.call_after(self._busy_until - now, commit)
+
+    def sync(self) -> None:
+        """What is under way reaches the disk now; nobody hears of it."""
+        while self._unsynced:
+            self._apply()
+
+    def _apply(self) -> None:
+        writes = self._unsynced.popleft()
+        self._tables.apply(writes)
+        trace = self._process.world.trace
+        for write in writes:
+            trace.event("gcs.committed", write.key, write)
 
     def load(self) -> Sequence[Write]:
         """What was committed, in the order of the keys' first writes."""

@@ -35,7 +35,8 @@ class FrameArrival(Event):
         self.epoch = link.epoch
 
     def run(self) -> None:
-        """A turn of the receiver for each parcel that is next in order."""
+        """A turn of the receiver for each parcel that is next in order; none if another process has taken the sender's
+        place (the GCS has come back), with numbers of its own."""
         link = self.link
         target = link.target
         if target.gate:
@@ -45,6 +46,8 @@ class FrameArrival(Event):
         if self.epoch != link.epoch or source in target.severed:
             return
         network = self.network
+        if network.directory.get(source, link.source) is not link.source:
+            return
         if self.frame.number == UNRELIABLE:
             deliver(network, link, self.frame.payload)
             return
@@ -83,6 +86,11 @@ class Endpoint:
         self._timer: Call | None = None
         self._armed = 0
         self._closed = False
+
+    @property
+    def peer(self) -> Process:
+        """At the other end."""
+        return self._link.target
 
     def post(self, to: Address, messages: list[Message], cause: int) -> None:
         """Send; what is not worth repeating goes by itself."""

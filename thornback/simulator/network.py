@@ -298,6 +298,9 @@ class Network:
 
         address = link.target.address
         found = process.endpoints.get(address)
+        if found is not None and found.peer is not link.target:
+            found.close()
+            found = None
         if found is None:
             found = process.endpoints[address] = Endpoint(self, link)
         return found

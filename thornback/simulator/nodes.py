@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from thornback.core.config import Config
 from thornback.core.ids import GCS, NodeId, WorkerId
-from thornback.core.node import NodeCore
+from thornback.core.node import GcsCore, NodeCore
 from thornback.core.ports import StartWorker
 from thornback.core.resources import OBJECT_STORE_MEMORY, to_units
 from thornback.simulator import seeds
@@ -45,7 +45,8 @@ class Node:
         node_id: of its present (or last) node process.
         incarnation: grows with each start of its node process.
         process: the node process, dead or alive; None before the first start.
-        gcs: the GCS's part of it, on the head.
+        gcs: the GCS, on the head; dead or alive.
+        store: where that writes.
         workers: worker processes that the node process does not know to have ended; None for those that are starting.
         slowness: factor on computing time and on starts of processes.
         start_delay: nanoseconds that starting a worker takes longer.
@@ -67,6 +68,7 @@ class Node:
         self.drivers: dict[WorkerId, UserProcess] = {}
         self.process: NodeProcess | None = None
         self.gcs: GcsProcess | None = None
+        self.store: SimulatedStore | None = None
         self.incarnation = 0
         self.node_id: NodeId = pack(">II", index + 1, 0)
         self.paused = False
@@ -109,20 +111,15 @@ class Node:
         self.node_id = pack(">II", self.index + 1, self.incarnation)
         self.paused = False
         process = self.process = NodeProcess(world, self, self.node_id, world.new_pid())
-        self.gcs = GcsProcess(world, self, GCS, process.pid) if self.index == 0 else None
-        core = self._make_core(process, self.gcs)
-        process.core = core
+        process.core = self._make_core(process)
         world.network.attach(process, self.node_id)
-        if self.gcs is not None:
-            self.gcs.core = core
-            world.network.attach(self.gcs, GCS)
         world.trace.event("process.start", self.node_id, "node")
-        core.start()
-        if self.gcs is not None:
-            self.gcs.settle()
+        if self.index == 0:
+            self.start_gcs()
+        process.core.start()
         process.settle()
 
-    def _make_core(self, process: NodeProcess, gcs: GcsProcess | None) -> NodeCore:
+    def _make_core(self, process: NodeProcess) -> NodeCore:
         world = self.world
         ports = process.ports()
         self.spill.files.clear()
@@ -132,14 +129,41 @@ class Node:
             ports,
             SimulatedProcesses(self, process),
             self.memory,
-            None if gcs is None else SimulatedStore(gcs, self.disk, world.model.commit),
             world.config,
             to_units({**self.spec.resources, OBJECT_STORE_MEMORY: self.spec.object_store_memory}),
             dict(self.spec.labels),
             endpoint=self.name,
-            gcs_ports=None if gcs is None else gcs.ports(),
+            is_head=self.index == 0,
             disk=SimulatedDisk(ports.clock, self.memory, self.spill),
         )
+
+    # --- The GCS
+
+    def start_gcs(self) -> None:
+        """Start the GCS on this machine, with what earlier ones have left on its disk, unless it runs."""
+        if self.gcs is not None and not self.gcs.ended:
+            return
+        world = self.world
+        process = self.gcs = GcsProcess(world, self, GCS, world.new_pid())
+        self.store = SimulatedStore(process, self.disk, world.model.commit)
+        process.core = GcsCore(process.ports(), self.store, world.config)
+        world.network.attach(process, GCS)
+        world.trace.event("process.start", GCS, "gcs")
+        process.core.start()
+        process.settle()
+
+    def crash_gcs(self, restart_after: int, keep_unsynced: bool = False) -> None:
+        """The GCS ends; another one starts after ``restart_after`` nanoseconds.
+
+        Args:
+            keep_unsynced: what was on its way to the disk has reached it, though the GCS had not heard so.
+        """
+        if self.gcs is None or self.gcs.ended:
+            return
+        if keep_unsynced and self.store is not None:
+            self.store.sync()
+        self.world.end_process(self.gcs, "killed (SIGKILL)")
+        self.world.engine.call_after(restart_after, self.start_gcs)
 
     def fenced(self) -> None:
         """The cluster has given up this node process: it ends, with all its workers, and starts again as a new one."""

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from thornback.core.config import Config
-from thornback.core.ids import GCS, Address, WorkerId, short
+from thornback.core.ids import Address, WorkerId, short
 from thornback.core.messages import Message, NodeRegistered, TaskReplies
-from thornback.core.node import NodeCore
+from thornback.core.node import GcsCore, NodeCore
 from thornback.core.owner.task import DONE
 from thornback.core.ports import Ports
 from thornback.core.worker import WorkerCore
@@ -191,17 +191,17 @@ class NodeProcess(Process):
 
 
 class GcsProcess(Process):
-    """Hosts the GCS of the head's ``NodeCore``: an address of its own, but the same fate as the raylet."""
+    """Hosts a ``GcsCore``, on the head."""
 
     __slots__ = ("core",)
 
-    core: NodeCore
+    core: GcsCore
 
     def receive(self, to: Address, sender: Address, messages: list[Message]) -> None:
         """A batch arrived: one turn."""
         receive = self.core.receive
         for message in messages:
-            receive(GCS, sender, message)
+            receive(sender, message)
         self.settle()
 
     def peer_down(self, address: Address, detail: str) -> None:
@@ -209,8 +209,7 @@ class GcsProcess(Process):
 
     def settle(self) -> None:
         """End the turn."""
-        if self.core.gcs is not None:
-            self.core.gcs.end_turn()
+        self.core.end_turn()
         if self.outbox:
             self.flush()
 

@@ -12,7 +12,7 @@ import msgspec
 from thornback.core.config import SECOND, Config
 from thornback.core.ids import GCS, NODE_ID_SIZE, WORKER_ID_SIZE, Address, JobId, NodeId, WorkerId
 from thornback.core.messages import LogLines, Message
-from thornback.core.node import NodeCore
+from thornback.core.node import GcsCore, NodeCore
 from thornback.core.ports import NoTrace, Ports
 from thornback.transports import arena, disk, session
 from thornback.transports.connection import Connection
@@ -84,12 +84,12 @@ class NodeProcess:
             ports,
             self._processes,
             self._memory,
-            MemoryStore(self._loop),
             self._config,
             options.resources,
             options.labels,
+            is_head=True,
             disk=self._disk,
-            gcs_ports=gcs_ports,
+            gcs=GcsCore(gcs_ports, MemoryStore(self._loop), self._config),
         )
 
     # --- Running ------------------------------------------------------------------------------------------------------

@@ -67,6 +67,8 @@ class ActorHost:
 
     def on_create_actor(self, sender: Address, message: CreateActor) -> None:
         """The GCS makes this worker an actor."""
+        if self.spec is not None:
+            return
         executor = self._executor
         spec = self.spec = message.spec
         self.incarnation = message.incarnation
@@ -136,7 +138,7 @@ class ActorHost:
         references = self._executor.owner.references
         for object_id in execution.covered:
             references.register(references.lookup(object_id), _nothing)
-        self._transport.send(GCS, ActorCreated(self.spec.actor_id, self.incarnation, outcome.error))
+        self._executor.owner.gcs.send(ActorCreated(self.spec.actor_id, self.incarnation, outcome.error))
         if outcome.error is None:
             self._executor.checkpoints.started()
 
@@ -211,7 +213,7 @@ class ActorHost:
         """Tell the GCS, which tells all callers, once nobody can miss a reply because of that."""
         if self._unconfirmed is not None and not self._unconfirmed and self.spec is not None:
             self._unconfirmed = None
-            self._transport.send(GCS, ActorExiting(self.spec.actor_id, self.incarnation, self._executor.ending))
+            self._executor.owner.gcs.send(ActorExiting(self.spec.actor_id, self.incarnation, self._executor.ending))
             self._executor.exit_if_done()
 
     def process_died(self, address: Address) -> None:

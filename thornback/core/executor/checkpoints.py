@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from thornback.core import errors
 from thornback.core.executor.execution import Execution, Outcome
-from thornback.core.ids import GCS, Address
+from thornback.core.ids import Address
 from thornback.core.messages import (
     AppliedCall,
     Checkpoint,
@@ -138,7 +138,7 @@ class Checkpoints:
         self._saving = False
         if outcome.error is not None:
             message = SaveCheckpoint(spec.actor_id, self._executor.actor.incarnation, None, outcome.error)
-            self._transport.send(GCS, message)
+            self._executor.owner.gcs.send(message)
             return
         state = outcome.results[0]
         assert isinstance(state, Value)
@@ -153,7 +153,7 @@ class Checkpoints:
         checkpoint = Checkpoint(
             self._executor.actor.incarnation, self._number, state, tuple(self._applied.items()), replies
         )
-        self._transport.send(GCS, SaveCheckpoint(spec.actor_id, self._executor.actor.incarnation, checkpoint))
+        self._executor.owner.gcs.send(SaveCheckpoint(spec.actor_id, self._executor.actor.incarnation, checkpoint))
 
     def on_checkpoint_saved(self, sender: Address, message: CheckpointSaved) -> None:
         """The checkpoint is durable: callers need not keep the calls in it."""

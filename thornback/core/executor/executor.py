@@ -53,6 +53,7 @@ class Executor:
         self.pid = 0
         self.runtime: Runtime
         self.ending = ""
+        owner.gcs.settled = self.exit_if_done
         self.lanes: dict[str, Lane] = {"": Lane(1)}
         self.running: dict[TaskId, Execution] = {}
         self.functions = Functions()
@@ -132,10 +133,11 @@ class Executor:
         self.exit_if_done()
 
     def exit_if_done(self) -> None:
-        """End the process if it should end and has nothing left to do."""
+        """End the process if it should end and has nothing left to do, and the GCS has heard all that it had to say."""
         if (
             self.ending
             and self.actor.may_end
+            and not self.owner.gcs.kept
             and not self.running
             and not any(lane.queue for lane in self.lanes.values())
         ):

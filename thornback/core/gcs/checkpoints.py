@@ -8,7 +8,6 @@ import msgspec
 
 from thornback.core.ids import ActorId, Address
 from thornback.core.messages import ALIVE, Checkpoint, CheckpointSaved, SaveCheckpoint
-from thornback.core.ports import Write
 
 if TYPE_CHECKING:
     from thornback.core.gcs.store import GlobalControlStore
@@ -40,12 +39,10 @@ class CheckpointTable:
             self.gcs.actors.cannot_save(actor, message.error)
             return
 
-        def durable() -> None:
-            if self.gcs.actors.is_alive(message.actor_id) and self._is_news(message.actor_id, checkpoint):
-                self.table[message.actor_id] = checkpoint
-            self.gcs.ports.transport.send(sender, CheckpointSaved(message.actor_id, checkpoint.number))
-
-        self.gcs.store.commit([Write(self.name, message.actor_id, encode(checkpoint))], durable)
+        if self._is_news(message.actor_id, checkpoint):
+            self.table[message.actor_id] = checkpoint
+            self.gcs.journal.write(self.name, message.actor_id, encode(checkpoint))
+        self.gcs.ports.transport.send(sender, CheckpointSaved(message.actor_id, checkpoint.number))
 
     def _is_news(self, actor_id: ActorId, checkpoint: Checkpoint) -> bool:
         """An incarnation that has ended may have saved more than its successor started from: that one counts on."""
@@ -56,9 +53,5 @@ class CheckpointTable:
 
     def actor_died(self, actor_id: ActorId) -> None:
         """It will not be started again."""
-        self.table.pop(actor_id, None)
-        self.gcs.store.commit([Write(self.name, actor_id, None)], _nothing)
-
-
-def _nothing() -> None:
-    pass
+        if self.table.pop(actor_id, None) is not None:
+            self.gcs.journal.write(self.name, actor_id, None)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from thornback.core.ids import Address, JobId, WorkerId
+import msgspec
+
+from thornback.core.ids import Address, JobId, WorkerId, node_of
 from thornback.core.messages import EndJob, JobEnded, JobStarted, JobTerms, StartJob
-from thornback.core.ports import Write
 
 if TYPE_CHECKING:
     from thornback.core.gcs.store import GlobalControlStore
@@ -15,20 +16,22 @@ KEPT = 1000
 """Ended jobs that are remembered."""
 
 
-class Job:
-    """One driver's program."""
+class Job(msgspec.Struct):
+    """One driver's program, also as it lies in the durable store."""
 
-    __slots__ = ("driver", "ended", "entrypoint", "job_id", "metadata", "namespace", "started", "terms")
+    job_id: JobId
+    driver: WorkerId
+    namespace: str
+    entrypoint: str
+    metadata: dict[str, str]
+    terms: JobTerms
+    started: int
+    """By the clock of the GCS, nanoseconds."""
+    ended: int | None = None
 
-    def __init__(self, job_id: JobId, driver: WorkerId, message: StartJob, namespace: str, started: int) -> None:
-        self.job_id = job_id
-        self.driver = driver
-        self.namespace = namespace
-        self.entrypoint = message.entrypoint
-        self.metadata = message.metadata
-        self.terms = message.terms
-        self.started = started
-        self.ended: int | None = None
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Job).decode
 
 
 class JobTable:
@@ -45,7 +48,18 @@ class JobTable:
 
     def load(self, key: bytes, value: bytes) -> None:
         """Take over a committed row: numbers are not used twice."""
-        self.last = max(self.last, int(key))
+        job = _decode(value)
+        self.table[job.job_id] = job
+        self.last = max(self.last, job.job_id)
+
+    def loaded(self) -> None:
+        """All rows are here: drivers on nodes that do not come back are missed."""
+        for job in self.table.values():
+            if job.ended is None:
+                self.gcs.nodes.expect(node_of(job.driver))
+
+    def _save(self, job: Job) -> None:
+        self.gcs.journal.write(self.name, str(job.job_id).encode(), _encode(job))
 
     def on_start_job(self, sender: Address, message: StartJob) -> None:
         """A driver has connected."""
@@ -56,11 +70,10 @@ class JobTable:
         self.last += 1
         job_id = self.last
         namespace = message.namespace or f"job-{job_id}"
-        self.table[job_id] = Job(job_id, sender, message, namespace, self.clock.now())
-        write = Write(self.name, str(job_id).encode(), message.entrypoint.encode())
-        self.gcs.store.commit(
-            [write], lambda: self.transport.send(sender, JobStarted(job_id, namespace, message.terms))
-        )
+        job = Job(job_id, sender, namespace, message.entrypoint, message.metadata, message.terms, self.clock.now())
+        self.table[job_id] = job
+        self._save(job)
+        self.transport.send(sender, JobStarted(job_id, namespace, job.terms))
 
     def terms_of(self, job_id: JobId) -> JobTerms:
         """What a job may claim."""
@@ -78,6 +91,7 @@ class JobTable:
         if job.ended is not None:
             return
         job.ended = self.clock.now()
+        self._save(job)
         self.gcs.actors.job_ended(job.job_id, reason)
         self.gcs.groups.job_ended(job.job_id)
         for node in self.gcs.nodes.alive():
@@ -85,6 +99,14 @@ class JobTable:
         ended = [known for known in self.table.values() if known.ended is not None]
         for known in ended[:-KEPT]:
             del self.table[known.job_id]
+            self.gcs.journal.write(self.name, str(known.job_id).encode(), None)
+
+    def jobs_held(self, node: Address, jobs: tuple[JobId, ...]) -> None:
+        """A node has workers of these jobs: it may not have heard of the end of some."""
+        for job_id in jobs:
+            job = self.table.get(job_id)
+            if job is None or job.ended is not None:
+                self.transport.send(node, JobEnded(job_id))
 
     def node_died(self, address: Address) -> None:
         """Drivers on that node have ended with it."""

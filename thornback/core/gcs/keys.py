@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from thornback.core.ids import Address
 from thornback.core.messages import GetKey, KeyValue, PolicyRegistered, PutKey
-from thornback.core.ports import Write
 
 if TYPE_CHECKING:
     from thornback.core.gcs.store import GlobalControlStore
@@ -16,13 +15,12 @@ POLICY = "policy:"
 
 
 class KeyTable:
-    """A string-keyed table; an answer to a write leaves when the write is durable."""
+    """A string-keyed table."""
 
     name = "keys"
 
     def __init__(self, gcs: GlobalControlStore) -> None:
         self.gcs = gcs
-        self.store = gcs.store
         self.transport = gcs.ports.transport
         self.table: dict[str, bytes] = {}
 
@@ -41,8 +39,8 @@ class KeyTable:
         if key.startswith(POLICY) and now is not None:
             for node in self.gcs.nodes.alive():
                 self.transport.send(node, PolicyRegistered(key.removeprefix(POLICY), now))
-        answer = KeyValue(message.request, now)
-        self.store.commit([Write(self.name, key.encode(), now)], lambda: self.transport.send(sender, answer))
+        self.gcs.journal.write(self.name, key.encode(), now)
+        self.transport.send(sender, KeyValue(message.request, now))
 
     def welcome(self, node: Address) -> None:
         """Tell a node that has joined of the users' placement policies."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from thornback.core.ids import Address, NodeId
+import msgspec
+
+from thornback.core.ids import Address, NodeId, short
 from thornback.core.messages import (
     Death,
     Deaths,
@@ -27,8 +29,14 @@ DEAD_KEPT = 1000
 """Dead nodes that are remembered by name; a node that is forgotten is unknown, and fenced all the same."""
 
 
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(NodeView).decode
+
+
 class NodeTable:
     """The cluster's membership and resources."""
+
+    name = "nodes"
 
     def __init__(self, gcs: GlobalControlStore) -> None:
         self.gcs = gcs
@@ -42,8 +50,27 @@ class NodeTable:
         self._heard: dict[NodeId, int] = {}
         self._dead: dict[NodeId, None] = {}
 
+    def load(self, key: bytes, value: bytes) -> None:
+        """Take over a committed row: a node that was alive has as long as after a heartbeat to come back."""
+        view = _decode(value)
+        self.view.apply(view)
+        if view.alive:
+            self._heard[key] = self.clock.now()
+        else:
+            self._dead[key] = None
+
+    def expect(self, node: NodeId) -> None:
+        """Something durable refers to the node; if its own row was lost, it has to come back like the others."""
+        if node not in self._dead:
+            self._heard.setdefault(node, self.clock.now())
+
     def start(self) -> None:
-        """Begin to watch heartbeats."""
+        """Begin to watch heartbeats; nodes that an earlier GCS knew are told of this one."""
+        self.version = self.gcs.incarnations.epoch
+        for node in self.view.nodes:
+            self._note_changed(node)
+        for node in self._heard:
+            self.gcs.incarnations.announce(node)
         self.clock.call_after(self.config.heartbeat_period, self._check)
 
     def alive(self) -> list[NodeId]:
@@ -59,7 +86,11 @@ class NodeTable:
             return
         self._heard[sender] = self.clock.now()
         self._update(message.view)
+        self._save(sender)
         self.transport.send(sender, NodeRegistered(len(self._heard)))
+        if self._dead:
+            dead = tuple(Death(node, f"node {self._name(node)} died") for node in self._dead)
+            self.transport.send(sender, Deaths(dead))
         self.gcs.keys.welcome(sender)
         self.gcs.view_changed()
 
@@ -81,9 +112,19 @@ class NodeTable:
 
     def _update(self, view: NodeView) -> None:
         if self.view.apply(view):
-            self.version += 1
-            self._changed.pop(view.node_id, None)
-            self._changed[view.node_id] = self.version
+            self._note_changed(view.node_id)
+
+    def _note_changed(self, node: NodeId) -> None:
+        self.version += 1
+        self._changed.pop(node, None)
+        self._changed[node] = self.version
+
+    def _save(self, node: NodeId) -> None:
+        self.gcs.journal.write(self.name, node, _encode(self.view.nodes[node]))
+
+    def _name(self, node: NodeId) -> str:
+        known = self.view.nodes.get(node)
+        return short(node) if known is None else known.name
 
     def _check(self) -> None:
         deadline = self.clock.now() - self.config.heartbeat_period * self.config.heartbeat_misses
@@ -97,13 +138,14 @@ class NodeTable:
             return
         del self._heard[node]
         self._dead[node] = None
+        if node not in self.view.nodes:
+            self.view.apply(NodeView(node, 0, short(node), {}, {}, {}))
         self.view.died(node)
-        self.version += 1
-        self._changed.pop(node, None)
-        self._changed[node] = self.version
+        self._save(node)
+        self._note_changed(node)
         if self.gcs.ports.trace.enabled:
             self.gcs.ports.trace.event("node.dead", node, reason)
-        name = self.view.nodes[node].name
+        name = self._name(node)
         self._spread(Deaths((Death(node, f"node {name} died: {reason}"),)), None)
         self.gcs.jobs.node_died(node)
         self.gcs.process_died(node, f"node {name} died: {reason}")
@@ -112,6 +154,7 @@ class NodeTable:
             del self._dead[oldest]
             self.view.nodes.pop(oldest, None)
             self._changed.pop(oldest, None)
+            self.gcs.journal.write(self.name, oldest, None)
 
     def _spread(self, message: Deaths, origin: NodeId | None) -> None:
         for node in self._heard:

@@ -1,129 +1,69 @@
-"""Placement groups: placed all or nothing, kept placed when nodes die, and ended."""
+"""Placement groups: made, kept placed when nodes die, and ended."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from thornback.core.backoff import Backoff
+from thornback.core.gcs.group import CREATED, PENDING, REMOVED, RESCHEDULING, Group
+from thornback.core.gcs.reservations import ALL, Reservations
+from thornback.core.gcs.subscribers import Subscribers
 from thornback.core.ids import ActorId, Address, JobId, NodeId, TaskId, owner_of, short
 from thornback.core.messages import (
-    BundlesHeld,
-    BundlesReserved,
     CommitBundles,
     CreateGroup,
     FindGroup,
     GroupFound,
-    GroupSpec,
     GroupUpdate,
-    NodeView,
+    HeldBundles,
     ReleaseBundles,
     RemoveGroup,
-    ReserveBundles,
     SubscribeGroup,
 )
-from thornback.core.ports import Timer, Write
-from thornback.core.resources import describe, from_units, total
-from thornback.core.scheduling.packing import place_bundles, why_never
+from thornback.core.resources import from_units
 
 if TYPE_CHECKING:
     from thornback.core.gcs.store import GlobalControlStore
 
-PENDING = "PENDING"
-CREATED = "CREATED"
-RESCHEDULING = "RESCHEDULING"
-REMOVED = "REMOVED"
-
-ALL = -1
-"""Attempt of a release that means every bundle, for good."""
-
-encode = msgspec.msgpack.Encoder().encode
-_decode_spec = msgspec.msgpack.Decoder(tuple[GroupSpec, list[bytes]]).decode
-
-
-class Group:
-    """One placement group.
-
-    Attributes:
-        nodes: where each bundle is, empty for none.
-        attempt: number of the reservation under way, 0 for none.
-        asked: nodes of that attempt that have not answered.
-        chosen: where that attempt puts the bundles that have no place.
-    """
-
-    __slots__ = (
-        "alone",
-        "asked",
-        "attempt",
-        "chosen",
-        "nodes",
-        "reason",
-        "spec",
-        "state",
-        "subscribers",
-        "timer",
-        "version",
-    )
-
-    def __init__(self, spec: GroupSpec) -> None:
-        self.spec = spec
-        self.state = PENDING
-        self.nodes: list[NodeId] = [b""] * len(spec.bundles)
-        self.attempt = 0
-        self.alone = False
-        """The attempt puts all bundles on one node, which needs no second phase."""
-        self.asked: dict[NodeId, None] = {}
-        self.chosen: dict[int, NodeId] = {}
-        self.reason = ""
-        self.version = 0
-        self.subscribers: dict[Address, None] = {}
-        self.timer: Timer | None = None
-
 
 class GroupTable:
-    """All placement groups of the cluster.
-
-    A group is either without any place, or wholly placed: bundles are first set aside on all nodes (phase one), and
-    only when every node has agreed the group counts as created (phase two); otherwise all are given back.
-    """
+    """All placement groups of the cluster, by id and by name."""
 
     name = "placement_groups"
 
     def __init__(self, gcs: GlobalControlStore) -> None:
         self.gcs = gcs
-        self.clock = gcs.ports.clock
         self.transport = gcs.ports.transport
         self.trace = gcs.ports.trace
         self.config = gcs.config
         self.table: dict[TaskId, Group] = {}
         self.names: dict[tuple[str, str], TaskId] = {}
-        self.waiting: dict[TaskId, Group] = {}
-        """Groups with bundles that have no place, oldest first."""
+        self.reservations = Reservations(gcs, self)
+        self.subscribers = Subscribers()
         self._removed: dict[TaskId, None] = {}
         self._of_actor: dict[ActorId, dict[TaskId, Group]] = {}
-        self._early: dict[TaskId, dict[Address, None]] = {}
-        self._attempts = 0
-        self._soon = False
-        self._retry: Timer | None = None
-        self._backoff = Backoff(gcs.config.group_retry, gcs.config.group_retry_limit)
-        self._random = gcs.ports.random.stream("group-retry")
-        self._vain = 0
-        """Retries in a row that have placed nothing."""
+
+    # --- Durability
 
     def load(self, key: bytes, value: bytes) -> None:
-        """Take over a committed row; nodes that do not come back lose their bundles in :meth:`node_died`."""
-        spec, nodes = _decode_spec(value)
-        group = self.table[spec.group_id] = Group(spec)
-        if spec.name:
-            self.names[(spec.namespace, spec.name)] = spec.group_id
-        group.nodes = list(nodes)
-        if all(nodes):
-            group.state = CREATED
-        else:
-            self.waiting[spec.group_id] = group
-            group.nodes = [b""] * len(spec.bundles)
-        self._attempts = self.clock.now()
+        """Take over a committed row."""
+        group = self.table[key] = Group.from_row(value)
+        if group.state == REMOVED:
+            self._removed[key] = None
+            return
+        self._index(group)
+        if group.state != CREATED:
+            self.reservations.waiting[key] = group
+
+    def loaded(self) -> None:
+        """All rows are here: nodes that do not come back are missed, and lose their bundles."""
+        for group in self.table.values():
+            for node in group.nodes:
+                if node:
+                    self.gcs.nodes.expect(node)
+        self.reservations.place_soon()
+
+    def _save(self, group: Group) -> None:
+        self.gcs.journal.write(self.name, group.spec.group_id, group.to_row())
 
     # --- Life
 
@@ -132,259 +72,134 @@ class GroupTable:
         spec = message.spec
         known = self.table.get(spec.group_id)
         if known is not None:
-            self.transport.send(sender, self._update_of(known))
+            self.transport.send(sender, known.update())
             return
         group = self.table[spec.group_id] = Group(spec)
-        group.subscribers = {sender: None, **self._early.pop(spec.group_id, {})}
+        self.subscribers.add(spec.group_id, sender)
         taken = self.table.get(self.names.get((spec.namespace, spec.name), b"")) if spec.name else None
         if taken is not None:
-            self._end(
+            self.end(
                 group, f"the name {spec.name!r} is taken by a live placement group in namespace {spec.namespace!r}"
             )
             return
-        if spec.name:
-            self.names[(spec.namespace, spec.name)] = spec.group_id
+        self._index(group)
         if self.trace.enabled:
             self.trace.event("group.registered", spec.group_id, (spec.namespace, spec.name))
-        self.waiting[spec.group_id] = group
-        self._place(group)
+        self.reservations.waiting[spec.group_id] = group
+        self.reservations.place(group)
+        if not group.attempt and group.state == PENDING:
+            self.publish(group)
+        else:
+            self._save(group)
+
+    def _index(self, group: Group) -> None:
+        spec = group.spec
+        if spec.name:
+            self.names[(spec.namespace, spec.name)] = spec.group_id
         if spec.actor_id:
             self._of_actor.setdefault(spec.actor_id, {})[spec.group_id] = group
-        if not group.attempt and group.state == PENDING:
-            self._save(group)
-            self._publish(group)
+
+    def placed(self, group: Group) -> None:
+        """All its bundles are set aside: it may be used, as soon as that is durable."""
+        group.state = CREATED
+        group.reason = ""
+        nodes = tuple(group.nodes)
+        for node in () if group.alone else dict.fromkeys(nodes):
+            self.transport.send(node, CommitBundles(group.spec.group_id, nodes))
+        if self.trace.enabled:
+            self.trace.event("group.created", group.spec.group_id, (group.spec.strategy, group.spec.bundles, nodes))
+        self.publish(group)
+        self.gcs.actors.placement.view_changed()
 
     def on_remove_group(self, sender: Address, message: RemoveGroup) -> None:
         """Somebody ends a group."""
         group = self.table.get(message.group_id)
         if group is not None:
-            self._end(group, "it was removed with remove_placement_group()")
+            self.end(group, "it was removed with remove_placement_group()")
 
-    def _end(self, group: Group, reason: str) -> None:
+    def end(self, group: Group, reason: str) -> None:
+        """It gives back what it has, and never gets anything again."""
         if group.state == REMOVED:
             return
         spec = group.spec
         group.state = REMOVED
         group.reason = reason
-        self.waiting.pop(spec.group_id, None)
         if self.names.get((spec.namespace, spec.name)) == spec.group_id:
             del self.names[(spec.namespace, spec.name)]
-        self._abort(group)
-        for node in dict.fromkeys(node for node in group.nodes if node):
-            self.transport.send(node, ReleaseBundles(spec.group_id, ALL))
-            self._credit(group, node)
+        self.reservations.end(group)
         group.nodes = [b""] * len(spec.bundles)
-        self._publish(group)
+        self.publish(group)
+        self.subscribers.drop_subject(spec.group_id)
         self.gcs.actors.group_removed(spec.group_id, reason)
-        self.gcs.store.commit([Write(self.name, spec.group_id, None)], _nothing)
         self._removed[spec.group_id] = None
         if len(self._removed) > self.config.removed_groups:
-            oldest = next(iter(self._removed))
-            del self._removed[oldest]
-            self.table.pop(oldest, None)
+            self._forget(next(iter(self._removed)))
         mine = self._of_actor.get(spec.actor_id)
         if mine is not None:
             mine.pop(spec.group_id, None)
-        self._place_soon()
 
-    def _credit(self, group: Group, node: NodeId) -> None:
-        bundles = group.spec.bundles
-        freed = total(bundles[index] for index, where in enumerate(group.nodes) if where == node)
-        self.gcs.nodes.debit(node, {name: -amount for name, amount in freed.items()})
+    def _forget(self, group_id: TaskId) -> None:
+        del self._removed[group_id]
+        self.table.pop(group_id, None)
+        self.gcs.journal.write(self.name, group_id, None)
 
     def job_ended(self, job_id: JobId) -> None:
         """End the job's groups, except detached ones and those of actors."""
         for group in list(self.table.values()):
             spec = group.spec
             if spec.job_id == job_id and not spec.detached and not spec.actor_id:
-                self._end(group, "its job has ended")
+                self.end(group, "its job has ended")
 
     def actor_died(self, actor_id: ActorId) -> None:
         """End the groups that the actor made, except detached ones."""
         for group in self._of_actor.pop(actor_id, {}).values():
             if not group.spec.detached:
-                self._end(group, "the actor that made it has ended")
-
-    # --- Placing
-
-    def view_changed(self) -> None:
-        """Nodes or resources have come: groups that wait may fit now."""
-        if self.waiting:
-            self._place_soon()
-
-    def _place_soon(self) -> None:
-        if self.waiting and not self._soon:
-            self._soon = True
-            self.clock.call_after(0, self._place_waiting)
-
-    def _place_waiting(self) -> None:
-        self._soon = False
-        full: dict[tuple[object, ...], None] = {}
-        for group in list(self.waiting.values()):
-            if group.attempt:
-                continue
-            spec = group.spec
-            shape = (spec.strategy, spec.selectors, tuple(map(describe, spec.bundles)), tuple(group.nodes))
-            if shape in full:
-                continue
-            if not self._place(group):
-                full[shape] = None
-        if self.waiting and self._retry is None:
-            self._vain += 1
-            self._retry = self.clock.call_after(self._backoff.delay(self._vain, self._random), self._try_again)
-
-    def _try_again(self) -> None:
-        self._retry = None
-        self._place_waiting()
-
-    def _place(self, group: Group) -> bool:
-        """Start a reservation; False if there is no room now."""
-        spec = group.spec
-        nodes = [node for node in self.gcs.nodes.view.alive() if not node.draining]
-        chosen = place_bundles(spec.bundles, spec.strategy, nodes, spec.selectors, group.nodes)
-        if chosen is None:
-            self._explain(group, nodes)
-            return False
-        self._attempts += 1
-        group.attempt = self._attempts
-        group.chosen = chosen
-        by_node: dict[NodeId, list[int]] = {}
-        for index in sorted(chosen):
-            by_node.setdefault(chosen[index], []).append(index)
-        group.asked = dict.fromkeys(by_node)
-        group.alone = len(by_node) == 1 and len(chosen) == len(spec.bundles)
-        for node, indexes in by_node.items():
-            bundles = tuple((index, spec.bundles[index]) for index in indexes)
-            self.gcs.nodes.debit(node, total(bundle for _, bundle in bundles))
-            self.transport.send(node, ReserveBundles(spec.group_id, group.attempt, bundles, group.alone))
-        attempt = group.attempt
-        group.timer = self.clock.call_after(self.config.reserve_timeout, lambda: self._timed_out(group, attempt))
-        return True
-
-    def _explain(self, group: Group, nodes: list[NodeView]) -> None:
-        spec = group.spec
-        never = why_never(spec.bundles, spec.strategy, nodes, spec.selectors)
-        name = f"placement group {spec.name or short(spec.group_id)}"
-        if never:
-            reason = f"{name} can never be placed on the present nodes: {never}"
-        else:
-            reason = f"{name} waits until {describe(total(spec.bundles))} is free as {spec.strategy} needs it"
-        if never and spec.fail_infeasible:
-            self._end(group, reason)
-        elif group.reason != reason:
-            group.reason = reason
-            if group.version:
-                self._publish(group)
-
-    def _timed_out(self, group: Group, attempt: int) -> None:
-        if group.attempt == attempt:
-            self._abort(group)
-            self._place_soon()
-
-    def _abort(self, group: Group) -> None:
-        """Give up the attempt under way, everywhere."""
-        if not group.attempt:
-            return
-        if group.timer is not None:
-            group.timer.cancel()
-        attempt = ALL if group.state == REMOVED else group.attempt
-        for node in dict.fromkeys(group.chosen.values()):
-            self.transport.send(node, ReleaseBundles(group.spec.group_id, attempt))
-            self.gcs.nodes.debit(node, self._negative(group, node))
-        group.attempt = 0
-        group.asked = {}
-        group.chosen = {}
-
-    def _negative(self, group: Group, node: NodeId) -> dict[str, int]:
-        mine = (group.spec.bundles[index] for index, where in group.chosen.items() if where == node)
-        return {name: -amount for name, amount in total(mine).items()}
-
-    def on_bundles_reserved(self, sender: Address, message: BundlesReserved) -> None:
-        """A node has set its part aside, or could not."""
-        group = self.table.get(message.group_id)
-        if group is None or group.attempt != message.attempt or sender not in group.asked:
-            if message.granted and (group is None or group.attempt != message.attempt):
-                self._refuse(sender, group, message)
-            return
-        if not message.granted:
-            self._abort(group)
-            self.clock.call_after(self.config.view_period, self._place_soon)
-            return
-        del group.asked[sender]
-        if not group.asked:
-            self._complete(group)
-
-    def _refuse(self, sender: Address, group: Group | None, message: BundlesReserved) -> None:
-        if group is None or group.state == REMOVED:
-            self.transport.send(sender, ReleaseBundles(message.group_id, ALL))
-        elif sender not in group.nodes:
-            self.transport.send(sender, ReleaseBundles(message.group_id, message.attempt))
-
-    def _complete(self, group: Group) -> None:
-        spec = group.spec
-        if group.timer is not None:
-            group.timer.cancel()
-        group.attempt = 0
-        for index, node in group.chosen.items():
-            group.nodes[index] = node
-        group.chosen = {}
-        self.waiting.pop(spec.group_id, None)
-        self._vain = 0
-        group.state = CREATED
-        group.reason = ""
-        self._save(group)
-
-    def _save(self, group: Group) -> None:
-        """Make the group's place durable, then let it be used."""
-        spec = group.spec
-        nodes = tuple(group.nodes)
-
-        def durable() -> None:
-            if group.state != CREATED or tuple(group.nodes) != nodes:
-                return
-            for node in () if group.alone else dict.fromkeys(nodes):
-                self.transport.send(node, CommitBundles(spec.group_id, nodes))
-            if self.trace.enabled:
-                self.trace.event("group.created", spec.group_id, (spec.strategy, spec.bundles, nodes))
-            self._publish(group)
-            self.gcs.actors.view_changed()
-
-        self.gcs.store.commit([Write(self.name, spec.group_id, encode((spec, list(nodes))))], durable)
+                self.end(group, "the actor that made it has ended")
 
     # --- Nodes that die or come back
 
     def process_died(self, address: Address) -> None:
         """A node has died: its bundles need another place. A process has died: it needs no news."""
+        self.subscribers.process_died(address)
         for group in list(self.table.values()):
-            for subscriber in [each for each in group.subscribers if each.startswith(address)]:
-                del group.subscribers[subscriber]
             if group.state == REMOVED:
                 continue
             if address in group.chosen.values():
-                self._abort(group)
+                self.reservations.abort(group)
             if address in group.nodes:
-                group.nodes = [b"" if node == address else node for node in group.nodes]
-                group.state = RESCHEDULING
-                group.reason = f"node {short(address)} has died with some of its bundles"
-                self.waiting[group.spec.group_id] = group
-                self._publish(group)
-        for group_id in [group_id for group_id in self._early if owner_of(group_id).startswith(address)]:
-            for subscriber in self._early.pop(group_id):
-                self._tell_gone(subscriber, group_id)
-        self._place_soon()
+                self._lost(group, address, f"node {short(address)} has died with some of its bundles")
+        for group_id in self.subscribers.subjects_owned_by(address):
+            if group_id not in self.table:
+                for subscriber in self.subscribers.of(group_id):
+                    self._tell_gone(subscriber, group_id)
+                self.subscribers.drop_subject(group_id)
+        self.reservations.place_soon()
 
-    def on_bundles_held(self, sender: Address, message: BundlesHeld) -> None:
-        """A node tells this GCS, which may be new, what it has set aside: what no group wants is given back."""
-        for group_id, indexes in message.groups:
-            group = self.table.get(group_id)
+    def _lost(self, group: Group, node: NodeId, reason: str) -> None:
+        group.nodes = [b"" if where == node else where for where in group.nodes]
+        group.state = RESCHEDULING
+        group.reason = reason
+        self.reservations.waiting[group.spec.group_id] = group
+        self.publish(group)
+
+    def bundles_held(self, node: NodeId, groups: tuple[HeldBundles, ...]) -> None:
+        """A node that knew an earlier GCS says what it has set aside: agree with it."""
+        kept: dict[TaskId, None] = {}
+        for held in groups:
+            group = self.table.get(held.group_id)
             if group is None or group.state == REMOVED:
-                self.transport.send(sender, ReleaseBundles(group_id, ALL))
-            elif not group.attempt and any(group.nodes[index] != sender for index in indexes):
-                group.nodes = [b"" if node == sender else node for node in group.nodes]
-                self.waiting[group_id] = group
-                self.transport.send(sender, ReleaseBundles(group_id, self._attempts))
-            elif group.state == CREATED:
-                self.transport.send(sender, CommitBundles(group_id, tuple(group.nodes)))
+                self.transport.send(node, ReleaseBundles(held.group_id, ALL))
+                continue
+            for attempt in dict.fromkeys(held.attempts):
+                if group.wants(node, attempt):
+                    kept[held.group_id] = None
+                else:
+                    self.transport.send(node, ReleaseBundles(held.group_id, attempt))
+            if group.state == CREATED:
+                self.transport.send(node, CommitBundles(held.group_id, tuple(group.nodes)))
+        for group in list(self.table.values()):
+            if node in group.nodes and group.spec.group_id not in kept:
+                self._lost(group, node, f"node {short(node)} does not hold its bundles any more")
 
     # --- News
 
@@ -392,12 +207,13 @@ class GroupTable:
         """A process wants to know where the group is, from now on."""
         group = self.table.get(message.group_id)
         if group is not None:
-            group.subscribers[sender] = None
-            self.transport.send(sender, self._update_of(group))
-        elif self.gcs.actors._is_dead(owner_of(message.group_id)):
+            if group.state != REMOVED:
+                self.subscribers.add(message.group_id, sender)
+            self.transport.send(sender, group.update())
+        elif message.owner_died or self.gcs.actors.is_dead(owner_of(message.group_id)):
             self._tell_gone(sender, message.group_id)
         else:
-            self._early.setdefault(message.group_id, {})[sender] = None
+            self.subscribers.add(message.group_id, sender)
 
     def _tell_gone(self, subscriber: Address, group_id: TaskId) -> None:
         self.transport.send(subscriber, GroupUpdate(group_id, 1 << 62, REMOVED, (), (), "it has ended"))
@@ -411,16 +227,14 @@ class GroupTable:
         else:
             self.transport.send(sender, GroupFound(message.request, group.spec.group_id, group.spec.bundles))
 
-    def _update_of(self, group: Group) -> GroupUpdate:
-        spec = group.spec
-        return GroupUpdate(spec.group_id, group.version, group.state, spec.bundles, tuple(group.nodes), group.reason)
-
-    def _publish(self, group: Group) -> None:
+    def publish(self, group: Group) -> None:
+        """Its state has changed: make that durable, and tell those who want to know."""
         group.version += 1
+        self._save(group)
         if self.trace.enabled:
             self.trace.event("group.state", group.spec.group_id, (group.state, tuple(group.nodes)))
-        update = self._update_of(group)
-        for subscriber in group.subscribers:
+        update = group.update()
+        for subscriber in self.subscribers.of(group.spec.group_id):
             self.transport.send(subscriber, update)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -440,7 +254,3 @@ class GroupTable:
             }
             for group in self.table.values()
         ]
-
-
-def _nothing() -> None:
-    pass

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from thornback.core.gcs.actors import Actor
-from thornback.core.gcs.placement_groups import CREATED, REMOVED, Group
+from thornback.core.gcs.actor import Actor
+from thornback.core.gcs.group import CREATED, REMOVED, Group
 from thornback.core.ids import GCS, Address, owner_of, short
 from thornback.core.messages import ALIVE, DEAD, RESTARTING, AskReasons, ReasonsGiven
 from thornback.core.messages.waits import (
@@ -126,7 +126,7 @@ class GcsReasons:
         ]
         groups = [
             (group.spec.name or short(group_id), group.spec.job_id, GROUP, group_id)
-            for group_id, group in self.gcs.groups.waiting.items()
+            for group_id, group in self.gcs.groups.reservations.waiting.items()
         ]
         return [
             {"name": name, "count": 1, "job_id": job_id, "at": GCS.hex(), "kind": kind, "identifier": identifier.hex()}

@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from thornback.core.config import Config
 from thornback.core.gcs.actors import ActorTable
 from thornback.core.gcs.checkpoints import CheckpointTable
 from thornback.core.gcs.events import EventTable
+from thornback.core.gcs.incarnations import Incarnations
 from thornback.core.gcs.jobs import JobTable
+from thornback.core.gcs.journal import Journal
 from thornback.core.gcs.keys import KeyTable
 from thornback.core.gcs.nodes import NodeTable
 from thornback.core.gcs.placement_groups import GroupTable
 from thornback.core.gcs.reasons import GcsReasons
 from thornback.core.gcs.wait_cycles import WaitCycles
 from thornback.core.ids import Address
-from thornback.core.messages import QueryState, StateRows
-from thornback.core.ports import DurableStore, Ports
+from thornback.core.messages import NodeHolds, QueryState, StateRows
+from thornback.core.ports import DurableStore, Ports, Write
 
 
 class GlobalControlStore:
     """All tables of the GCS.
 
     Attributes:
+        ports: of the tables: what they send and trace goes through the journal.
         parts: the tables that take messages, besides this object.
     """
 
     def __init__(self, ports: Ports, store: DurableStore, config: Config) -> None:
-        self.ports = ports
+        self.journal = Journal(ports.transport, ports.trace, store)
+        self.ports = ports._replace(transport=self.journal, trace=self.journal)
         self.store = store
         self.config = config
+        self.incarnations = Incarnations(self)
         self.nodes = NodeTable(self)
         self.jobs = JobTable(self)
         self.actors = ActorTable(self)
@@ -42,11 +47,14 @@ class GlobalControlStore:
         self.reasons = GcsReasons(self)
         self.wait_cycles = WaitCycles(self)
         self.parts: tuple[Any, ...] = (
+            self.incarnations,
             self.nodes,
             self.jobs,
             self.actors,
+            self.actors.placement,
             self.checkpoints,
             self.groups,
+            self.groups.reservations,
             self.keys,
             self.events,
             self.reasons,
@@ -54,23 +62,48 @@ class GlobalControlStore:
         )
 
     def start(self) -> None:
-        """Load what was committed before, then serve."""
-        for write in self.store.load():
-            if write.value is not None:
-                for table in (self.keys, self.jobs, self.groups, self.checkpoints):
-                    if write.table == table.name:
-                        table.load(write.key, write.value)
+        """Take over what was committed before, as the next incarnation, then serve."""
+        self._load(self.store.load())
+        self.incarnations.start()
+        for table in (self.jobs, self.actors, self.groups):
+            table.loaded()
         self.nodes.start()
 
+    def _load(self, rows: Sequence[Write]) -> None:
+        by_table: dict[str, list[Write]] = {}
+        for row in rows:
+            by_table.setdefault(row.table, []).append(row)
+        loaders: tuple[tuple[str, Callable[[bytes, bytes], None]], ...] = (
+            (self.incarnations.name, self.incarnations.load),
+            (self.keys.name, self.keys.load),
+            (self.nodes.name, self.nodes.load),
+            (self.jobs.name, self.jobs.load),
+            (self.checkpoints.name, self.checkpoints.load),
+            (self.groups.name, self.groups.load),
+            (self.actors.specs, self.actors.load_spec),
+            (self.actors.name, self.actors.load),
+        )
+        for name, load in loaders:
+            for row in by_table.get(name, ()):
+                if row.value is not None:
+                    load(row.key, row.value)
+
     def process_died(self, address: Address, reason: str) -> None:
-        """A process or a node has ended for good. Groups come first: their actors go where their bundles go."""
+        """A process or a node has ended for good. Groups first: an actor of theirs must not be sent there again."""
+        self.incarnations.process_died(address)
         self.groups.process_died(address)
         self.actors.process_died(address, reason)
 
     def view_changed(self) -> None:
         """Nodes or their resources have changed: what waits for them may go on."""
-        self.groups.view_changed()
-        self.actors.view_changed()
+        self.groups.reservations.view_changed()
+        self.actors.placement.view_changed()
+
+    def on_node_holds(self, sender: Address, message: NodeHolds) -> None:
+        """A node that knew an earlier GCS says what it holds for it."""
+        self.groups.bundles_held(sender, message.bundles)
+        self.actors.leases_held(sender, message.leases)
+        self.jobs.jobs_held(sender, message.jobs)
 
     def on_query_state(self, sender: Address, message: QueryState) -> None:
         """Rows of one of the tables."""
@@ -88,4 +121,5 @@ class GlobalControlStore:
         self.ports.transport.send(sender, StateRows(message.request, json.dumps(rows).encode()))
 
     def end_turn(self) -> None:
-        """Nothing is left over between turns."""
+        """Make durable what the turn has changed, then let its answers go."""
+        self.journal.end_turn()

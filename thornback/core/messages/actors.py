@@ -92,6 +92,8 @@ class SubscribeActor(Message, frozen=True, tag=65):
     """Caller to GCS: tell me where the actor is, now and when that changes."""
 
     actor_id: ActorId
+    owner_died: bool = False
+    """The caller knows that the actor's owner has ended: if the GCS has not heard of the actor, it never will."""
 
 
 PENDING = "PENDING_CREATION"
@@ -132,10 +134,13 @@ class ActorTasksRefused(Message, frozen=True, tag=68):
 
 
 class KillActor(Message, frozen=True, tag=69):
-    """Anyone to GCS."""
+    """Anyone to GCS: end this actor at once."""
 
     actor_id: ActorId
     no_restart: bool
+    incarnation: int = 0
+    """The one that is meant, if it may be restarted: the same wish, heard twice, does not end the next one too. 0: the
+    present one."""
 
 
 class ActorOutOfScope(Message, frozen=True, tag=70):

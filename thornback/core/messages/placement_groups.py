@@ -42,6 +42,8 @@ class SubscribeGroup(Message, frozen=True, tag=132):
     """Anyone to GCS: tell me where the group's bundles are, now and when that changes."""
 
     group_id: TaskId
+    owner_died: bool = False
+    """The asker knows that who made the group has ended: if the GCS has not heard of the group, it never will."""
 
 
 class GroupUpdate(Message, frozen=True, tag=133):
@@ -115,12 +117,6 @@ class ReleaseBundles(Message, frozen=True, tag=139):
     group_id: TaskId
     attempt: int
     """Only bundles of this attempt; -1: all, for good."""
-
-
-class BundlesHeld(Message, frozen=True, tag=140):
-    """Raylet to a GCS that has come back: these bundles are set aside here."""
-
-    groups: tuple[tuple[TaskId, tuple[int, ...]], ...]
 
 
 class PolicyRegistered(Message, frozen=True, tag=141):

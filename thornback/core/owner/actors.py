@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from thornback.core import errors
-from thornback.core.ids import GCS, ActorId, Address, TaskId, WorkerId, owner_of, return_id, short
+from thornback.core.ids import ActorId, Address, TaskId, WorkerId, owner_of, return_id, short
 from thornback.core.messages import (
     ALIVE,
     DEAD,
@@ -96,6 +96,7 @@ class Actors:
     def __init__(self, owner: Owner) -> None:
         self.owner = owner
         self.transport = owner.ports.transport
+        self.gcs = owner.gcs
         self.clients: dict[ActorId, ActorClient] = {}
         self.creations: dict[ActorId, ActorCreation] = {}
         self.urgent = False
@@ -141,7 +142,7 @@ class Actors:
             self._apply(client, ActorUpdate(client.actor_id, DEAD, 0, b"", "an argument failed", error))
             creation.registered.complete()
             return
-        self.transport.send(GCS, RegisterActor(self.owner.with_dependencies(creation.spec, known), get_if_exists))
+        self.gcs.send(RegisterActor(self.owner.with_dependencies(creation.spec, known), get_if_exists))
 
     def on_actor_registered(self, sender: Address, message: ActorRegistered) -> None:
         """The GCS has our actor in its tables, or another one under that name."""
@@ -164,7 +165,7 @@ class Actors:
         """No handle of our actor is left anywhere, and no call is under way."""
         creation = self.creations.get(actor_id)
         if creation is not None and not creation.spec.detached:
-            self.transport.send(GCS, ActorOutOfScope(actor_id))
+            self.gcs.send(ActorOutOfScope(actor_id))
 
     # --- Calls
 
@@ -173,8 +174,17 @@ class Actors:
         client = self.clients.get(actor_id)
         if client is None:
             client = self.clients[actor_id] = ActorClient(actor_id)
-            self.transport.send(GCS, SubscribeActor(actor_id))
+            self._subscribe(actor_id)
         return client
+
+    def _subscribe(self, actor_id: ActorId) -> None:
+        self.gcs.send(SubscribeActor(actor_id, self.owner.references.is_dead(owner_of(actor_id))))
+
+    def subscribe_again(self) -> None:
+        """Another GCS must know what this process wants to know: after the registrations, which come first."""
+        for client in self.clients.values():
+            if client.state != DEAD:
+                self._subscribe(client.actor_id)
 
     def admit(self, task: Task) -> None:
         """A new call: it has its place in the order from now on, whenever its arguments are known."""
@@ -287,8 +297,8 @@ class Actors:
 
     def kill(self, actor_id: ActorId, no_restart: bool) -> None:
         """End an actor; without restart, it is dead for this process from now on."""
-        self.transport.send(GCS, KillActor(actor_id, no_restart))
         client = self.clients.get(actor_id)
+        self.gcs.send(KillActor(actor_id, no_restart, 0 if client is None else client.incarnation))
         if no_restart and client is not None and client.state != DEAD:
             reason = "it was killed with kill()"
             self._apply(client, ActorUpdate(actor_id, DEAD, client.incarnation, b"", reason))
@@ -379,7 +389,7 @@ class Actors:
         """An owner died: its actors end with it, says the GCS in a moment."""
         for client in self.clients.values():
             if owner_of(client.actor_id).startswith(address) and client.state != DEAD:
-                self.transport.send(GCS, SubscribeActor(client.actor_id))
+                self._subscribe(client.actor_id)
 
 
 def _ended_by(client: ActorClient, cause: BaseException) -> BaseException:

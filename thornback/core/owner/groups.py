@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from thornback.core.ids import GCS, Address, NodeId, ObjectId, TaskId
+from thornback.core.ids import Address, NodeId, ObjectId, TaskId, owner_of
 from thornback.core.messages import CreateGroup, GroupSpec, GroupUpdate, SubscribeGroup
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Groups:
 
     def __init__(self, owner: Owner) -> None:
         self.owner = owner
-        self.transport = owner.ports.transport
+        self.gcs = owner.gcs
         self.known: dict[TaskId, GroupUpdate] = {}
         self._asked: dict[TaskId, None] = {}
         self._watchers: dict[TaskId, list[Callable[[GroupUpdate], bool]]] = {}
@@ -33,15 +33,24 @@ class Groups:
     def create(self, spec: GroupSpec) -> None:
         """Ask the GCS for a new group."""
         self._asked[spec.group_id] = None
-        self.transport.send(GCS, CreateGroup(spec))
+        self.gcs.send(CreateGroup(spec))
 
     def lookup(self, group_id: TaskId) -> GroupUpdate | None:
         """What is known of a group; None until the GCS has answered, which it is asked to do."""
         update = self.known.get(group_id)
         if update is None and group_id not in self._asked:
             self._asked[group_id] = None
-            self.transport.send(GCS, SubscribeGroup(group_id))
+            self._subscribe(group_id)
         return update
+
+    def _subscribe(self, group_id: TaskId) -> None:
+        self.gcs.send(SubscribeGroup(group_id, self.owner.references.is_dead(owner_of(group_id))))
+
+    def subscribe_again(self) -> None:
+        """Another GCS must know what this process wants to know."""
+        for group_id in self._asked:
+            if group_id not in self._ended:
+                self._subscribe(group_id)
 
     def watch(self, group_id: TaskId, watcher: Callable[[GroupUpdate], bool]) -> None:
         """Call ``watcher`` with what is known now and with each change, until it returns True."""

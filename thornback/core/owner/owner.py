@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from thornback.core.config import Config
+from thornback.core.gcs_client import GcsClient
 from thornback.core.ids import (
     TASK_ID_SIZE,
     Address,
@@ -83,12 +84,15 @@ class Owner:
         self.objects = Objects(
             self.references, ports, memory, lambda reference: self.tasks.lineage.recover(reference), config.pin_hold
         )
+        self.gcs = GcsClient(ports, config)
+        self.gcs.returned = self._gcs_returned
         self.streams = Streams(self)
         self.actors = Actors(self)
         self.groups = Groups(self)
         self.leases = Leases(self, config)
         self.tasks = Tasks(self, config)
         self.parts = (
+            self.gcs,
             self.references,
             self.references.handovers,
             self.objects,
@@ -263,14 +267,19 @@ class Owner:
         """Nobody waits for it any more."""
         self.objects.unwatch(object_ids, waiter)
 
-    # --- Requests to the GCS
+    # --- The GCS
+
+    def _gcs_returned(self) -> None:
+        """There is another GCS, which knows nobody's subscriptions."""
+        self.actors.subscribe_again()
+        self.groups.subscribe_again()
 
     def request(self, to: Address, make: type[Message], *fields: object) -> Waiter:
         """Send a message whose first field is a request number; completes with the answer."""
         self.counter += 1
         number = self.counter
         waiter = self._requests[number] = Waiter()
-        self.ports.transport.send(to, make(number, *fields))
+        self.gcs.tell(to, make(number, *fields))
         return waiter
 
     def answered(self, number: int, answer: Message) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from thornback.core.config import Config
-from thornback.core.ids import GCS, Address, NodeId, TaskId
+from thornback.core.gcs_client import GcsClient
+from thornback.core.ids import Address, NodeId, TaskId
 from thornback.core.messages import (
-    BundlesHeld,
     BundlesReserved,
     CommitBundles,
+    HeldBundles,
     LeaseSpilled,
     ReleaseBundles,
     RequestLease,
@@ -52,8 +53,9 @@ class Group:
 class RayletBundles:
     """Every bundle's promise: what was set aside is there for the group's tasks and for nobody else."""
 
-    def __init__(self, node_id: NodeId, ports: Ports, leases: RayletLeases, config: Config) -> None:
+    def __init__(self, node_id: NodeId, ports: Ports, gcs: GcsClient, leases: RayletLeases, config: Config) -> None:
         self.node_id = node_id
+        self.gcs = gcs
         self.transport = ports.transport
         self.trace = ports.trace
         self.leases = leases
@@ -70,7 +72,7 @@ class RayletBundles:
         """First phase: all of these bundles are set aside, or none."""
         granted = self._reserve(message)
         if granted or not message.keep_room or self._is_released(message):
-            self.transport.send(sender, BundlesReserved(message.group_id, message.attempt, granted))
+            self.gcs.send(BundlesReserved(message.group_id, message.attempt, granted))
             return
         self._waiting[message.group_id] = message
         self.leases.reservations.bundles[message.group_id] = [demand for _, demand in message.bundles]
@@ -85,7 +87,7 @@ class RayletBundles:
             hopeless = reservations.current is None or reservations.current.key not in self._waiting
             if granted or hopeless:
                 self._wait_no_more(group_id)
-                self.transport.send(GCS, BundlesReserved(group_id, message.attempt, granted))
+                self.gcs.send(BundlesReserved(group_id, message.attempt, granted))
 
     def _wait_no_more(self, group_id: TaskId) -> None:
         if self._waiting.pop(group_id, None) is not None:
@@ -212,13 +214,14 @@ class RayletBundles:
         restarted = RequestLease(request.lease_id, request.holder, {}, request.strategy, 0, "", "", hops=0)
         node = self.elsewhere(restarted)
         if node is not None:
-            self.transport.send(request.holder, LeaseSpilled(request.lease_id, node, 1))
+            self.gcs.tell(request.holder, LeaseSpilled(request.lease_id, node, 1))
         return node is not None
 
-    def held(self) -> None:
-        """Tell a GCS that has come back what is set aside here; what waits for room it asks for anew."""
+    def held(self) -> tuple[HeldBundles, ...]:
+        """What is set aside here, for a GCS that has come back; what waits for room it asks for anew."""
         for group_id in list(self._waiting):
             self._wait_no_more(group_id)
-        if self.groups:
-            groups = tuple((group_id, tuple(group.bundles)) for group_id, group in self.groups.items())
-            self.transport.send(GCS, BundlesHeld(groups))
+        return tuple(
+            HeldBundles(group_id, tuple(bundle.attempt for bundle in group.bundles.values()))
+            for group_id, group in self.groups.items()
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 
+from thornback.core.gcs_client import GcsClient
 from thornback.core.ids import GCS, Address, JobId, LeaseId, NodeId, WorkerId
 from thornback.core.messages import (
     AcquireCpu,
@@ -72,8 +73,9 @@ class RayletGrants:
         dirty: something has come back, or wants a worker, since the last end of a turn.
     """
 
-    def __init__(self, node_id: NodeId, ports: Ports, pool: WorkerPool, total: Resources) -> None:
+    def __init__(self, node_id: NodeId, ports: Ports, gcs: GcsClient, pool: WorkerPool, total: Resources) -> None:
         self.node_id = node_id
+        self.gcs = gcs
         self.clock = ports.clock
         self.transport = ports.transport
         self.trace = ports.trace
@@ -117,7 +119,7 @@ class RayletGrants:
             grant.worker = worker
             grant.since = self.clock.now()
             granted = LeaseGranted(request.lease_id, worker.worker_id, tuple(sorted(grant.gpus)))
-            self.transport.send(request.holder, granted)
+            self.gcs.tell(request.holder, granted)
         self.waiting_workers = missing
         wanted: dict[int, int] = {}
         for grant in missing:
@@ -191,7 +193,7 @@ class RayletGrants:
                 worker.out_of_memory,
                 group_removed=removed,
             )
-            self.transport.send(grant.request.holder, lost)
+            self.gcs.tell(grant.request.holder, lost)
         self.dirty = True
 
     def holder_died(self, address: Address) -> None:

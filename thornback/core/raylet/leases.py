@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from thornback.core.config import Config
-from thornback.core.ids import Address, JobId, LeaseId, NodeId
-from thornback.core.messages import CancelLease, LeaseInfeasible, LeaseSpilled, RequestLease
+from thornback.core.gcs_client import GcsClient
+from thornback.core.ids import GCS, Address, JobId, LeaseId, NodeId
+from thornback.core.messages import CancelLease, HeldLease, LeaseInfeasible, LeaseSpilled, RequestLease
 from thornback.core.ports import Ports
 from thornback.core.raylet.grants import RayletGrants
 from thornback.core.raylet.reclaiming import Reclaiming
@@ -36,9 +37,17 @@ class RayletLeases:
     """
 
     def __init__(
-        self, node_id: NodeId, ports: Ports, grants: RayletGrants, view: ClusterView, config: Config, total: Resources
+        self,
+        node_id: NodeId,
+        ports: Ports,
+        gcs: GcsClient,
+        grants: RayletGrants,
+        view: ClusterView,
+        config: Config,
+        total: Resources,
     ) -> None:
         self.node_id = node_id
+        self.gcs = gcs
         self.clock = ports.clock
         self.transport = ports.transport
         self.random = ports.random.stream("placement")
@@ -122,11 +131,22 @@ class RayletLeases:
     def _spill(self, request: RequestLease, node: NodeId) -> None:
         self._forget(request.lease_id)
         self.view.debit(node, request.resources)
-        self.transport.send(request.holder, LeaseSpilled(request.lease_id, node, request.hops + 1))
+        self.gcs.tell(request.holder, LeaseSpilled(request.lease_id, node, request.hops + 1))
 
     def _forget(self, lease_id: LeaseId) -> None:
         self.queue.remove(lease_id)
         self.grants.changed = True
+
+    def held_for_gcs(self) -> tuple[HeldLease, ...]:
+        """What the GCS has asked for and this node still has: granted, or waiting."""
+        granted = [
+            HeldLease(lease_id, grant.request.actor_id, b"" if grant.worker is None else grant.worker.worker_id)
+            for lease_id, grant in self.grants.table.items()
+            if grant.request.holder == GCS
+        ]
+        waiting = [waiting.request for waiting in self.queue]
+        asked = [request for request in (*waiting, *self.infeasible.values()) if request.holder == GCS]
+        return (*granted, *(HeldLease(request.lease_id, request.actor_id, b"") for request in asked))
 
     def on_cancel_lease(self, sender: Address, message: CancelLease) -> None:
         """The request is not needed any more."""
@@ -154,7 +174,7 @@ class RayletLeases:
 
     def _tell_infeasible(self, request: RequestLease) -> None:
         reason = why_infeasible(request.name, request.resources, self.view.alive(), request.strategy)
-        self.transport.send(request.holder, LeaseInfeasible(request.lease_id, reason))
+        self.gcs.tell(request.holder, LeaseInfeasible(request.lease_id, reason))
 
     # --- Placement groups
 
@@ -163,7 +183,7 @@ class RayletLeases:
         elsewhere = self.bundles.elsewhere(request)
         if elsewhere is not None:
             self._forget(request.lease_id)
-            self.transport.send(request.holder, LeaseSpilled(request.lease_id, elsewhere, request.hops + 1))
+            self.gcs.tell(request.holder, LeaseSpilled(request.lease_id, elsewhere, request.hops + 1))
         elif request.strategy.bundle == -1:
             self.clock.call_after(self.config.view_period, lambda: self._go_round(request))
 

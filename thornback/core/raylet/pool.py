@@ -188,6 +188,10 @@ class WorkerPool:
             self._trim_timer = True
             self.clock.call_after(self.config.idle_worker_timeout, self._trim)
 
+    def jobs(self) -> tuple[JobId, ...]:
+        """That workers are bound to."""
+        return tuple({worker.job_id: None for worker in self.workers.values() if worker.job_id})
+
     def of_job(self, job_id: JobId) -> list[Worker]:
         """All workers bound to a job."""
         return [worker for worker in self.workers.values() if worker.job_id == job_id]

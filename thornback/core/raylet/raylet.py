@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from thornback.core.config import Config
+from thornback.core.gcs_client import GcsClient
 from thornback.core.ids import GCS, Address, JobId, NodeId, WorkerId, is_node, node_of
 from thornback.core.messages import (
     Death,
     Deaths,
     EndJob,
+    GcsStarted,
     GetView,
     Heartbeat,
     JobEnded,
     JobStarted,
     NodeFenced,
+    NodeHolds,
     NodeRegistered,
     NodeView,
     PolicyRegistered,
@@ -71,6 +75,9 @@ class Raylet:
         self.name = name
         self.clock = ports.clock
         self.transport = ports.transport
+        self.gcs = GcsClient(ports, config)
+        self.gcs.greet = self._register
+        self.gcs.returned = self._report_held
         self.trace = ports.trace
         self.processes = processes
         self.config = config
@@ -84,18 +91,20 @@ class Raylet:
         self.view = ClusterView()
         self.view_version = 0
         self.pool = WorkerPool(node_id, ports, processes, config, cpus, lambda: self.grants.workers_ready())
-        self.grants = RayletGrants(node_id, ports, self.pool, total)
-        self.leases = RayletLeases(node_id, ports, self.grants, self.view, config, total)
+        self.grants = RayletGrants(node_id, ports, self.gcs, self.pool, total)
+        self.leases = RayletLeases(node_id, ports, self.gcs, self.grants, self.view, config, total)
         self.memory_guard = MemoryGuard(self.clock, self.pool, self.grants, config)
         self.store = NodeStore(node_id, ports, memory, config, disk)
         self.pulls = Pulls(node_id, ports, self.store, config)
-        self.bundles = self.leases.bundles = RayletBundles(node_id, ports, self.leases, config)
+        self.bundles = self.leases.bundles = RayletBundles(node_id, ports, self.gcs, self.leases, config)
         self.reasons = RayletReasons(node_id, ports, self.leases, self.bundles, self.store, self.pulls)
-        self.parts = (self.leases, self.grants, self.bundles, self.store, self.pulls, self.reasons)
+        self.parts = (self.gcs, self.leases, self.grants, self.bundles, self.store, self.pulls, self.reasons)
         self.drivers: dict[WorkerId, JobId] = {}
         self._pids: dict[WorkerId, int] = {}
         self._deaths: dict[Address, Death] = {}
         """Of the whole cluster, for processes that start later: they may yet meet references to what died."""
+        self._own_deaths: deque[tuple[int, Death]] = deque()
+        """Of this node lately, with the time."""
         self._version = 0
         self._report_timer = False
         self._view_timer = False
@@ -109,16 +118,36 @@ class Raylet:
         """Register with the GCS, start the first workers."""
         if self.trace.enabled:
             self.trace.event("node.up", self.node_id, dict(self.leases.total))
-        self._register()
+        self.gcs.send(RegisterNode(self._own_view(), self.is_head))
+        self.grants.changed = False
         self._beat()
         if self.config.prestart_workers:
             for _ in range(self.pool.cpus):
                 self.pool.start(0)
 
     def _register(self) -> None:
+        """There is another GCS: it must know this node before anything else; so must the processes of this node."""
         self.transport.send(GCS, RegisterNode(self._own_view(), self.is_head))
-        self.bundles.held()
         self.grants.changed = False
+        for process in self._processes():
+            self.transport.send(process, GcsStarted(self.gcs.incarnation))
+
+    def _report_held(self) -> None:
+        """The new GCS has heard again all that it may have missed: now what is left of what the last one asked for."""
+        held = NodeHolds(self.leases.held_for_gcs(), self.bundles.held(), self.pool.jobs())
+        self.gcs.send(held)
+        self._forget_own_deaths()
+        if self._own_deaths:
+            self.gcs.send(Deaths(tuple(death for _, death in self._own_deaths)))
+
+    def _forget_own_deaths(self) -> None:
+        limit = self.clock.now() - self.config.deaths_reported_again
+        while self._own_deaths and self._own_deaths[0][0] < limit:
+            self._own_deaths.popleft()
+
+    def _processes(self) -> list[WorkerId]:
+        """Those of this node that are up."""
+        return [*self.drivers, *(worker.worker_id for worker in self.pool.workers.values() if worker.pid)]
 
     def _own_view(self) -> NodeView:
         self._version += 1
@@ -205,6 +234,8 @@ class Raylet:
             self.pool.registered(sender, message.pid)
         if self._deaths:
             self.transport.send(sender, Deaths(tuple(self._deaths.values())))
+        if self.gcs.incarnation > 1:
+            self.transport.send(sender, GcsStarted(self.gcs.incarnation))
 
     def on_job_started(self, sender: Address, message: JobStarted) -> None:
         """A driver of this node has its job."""
@@ -225,7 +256,7 @@ class Raylet:
         job_id = self.drivers.pop(address, None)
         if job_id is not None:
             if job_id:
-                self.transport.send(GCS, EndJob(job_id))
+                self.gcs.send(EndJob(job_id))
             self._process_ended(address, reason or "the driver has ended")
 
     def worker_exited(self, worker_id: WorkerId, detail: str) -> None:
@@ -242,8 +273,11 @@ class Raylet:
             self._process_ended(worker_id, reason)
 
     def _process_ended(self, address: Address, reason: str) -> None:
-        message = Deaths((Death(address, reason),))
-        self.transport.send(GCS, message)
+        death = Death(address, reason)
+        message = Deaths((death,))
+        self._forget_own_deaths()
+        self._own_deaths.append((self.clock.now(), death))
+        self.gcs.send(message)
         self.on_deaths(self.node_id, message)
 
     def on_deaths(self, sender: Address, message: Deaths) -> None:
@@ -262,8 +296,7 @@ class Raylet:
                 self._deaths[death.address] = death
             while len(self._deaths) > DEATHS_KEPT:
                 del self._deaths[next(iter(self._deaths))]
-            local = [worker.worker_id for worker in self.pool.workers.values() if worker.pid]
-            for process in (*self.drivers, *local):
+            for process in self._processes():
                 self.transport.send(process, Deaths(tuple(news)))
 
     def on_job_ended(self, sender: Address, message: JobEnded) -> None:

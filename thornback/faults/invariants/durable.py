@@ -61,8 +61,8 @@ class Acknowledged(Checker):
 
     def unsettled(self, world: World) -> Iterable[Unsettled]:
         """Rows that the disk, or the GCS's memory, does not have."""
-        core = world.nodes[0].process
-        gcs = None if core is None or core.ended else core.core.gcs
+        process = world.nodes[0].gcs
+        gcs = None if process is None or process.ended else process.core.tables
         rows = world.nodes[0].disk.rows
         for (table, key), values in self._ever.items():
             value = values[-1]

@@ -37,8 +37,8 @@ def user_processes(world: World) -> Iterator[UserProcess]:
 
 def global_store(world: World) -> GlobalControlStore | None:
     """The GCS, if it runs."""
-    head = world.nodes[0].process
-    return None if head is None or head.ended else head.core.gcs
+    process = world.nodes[0].gcs
+    return None if process is None or process.ended else process.core.tables
 
 
 def lasting_actors(world: World) -> set[bytes]:

@@ -112,6 +112,10 @@ def _slow_commits(world: World, fault: p.SlowCommits) -> End:
     return end
 
 
+def _crash_gcs(world: World, fault: p.CrashGcs) -> None:
+    world.nodes[0].crash_gcs(nanoseconds(fault.restart_after), fault.unsynced == "kept")
+
+
 def _step_clock(world: World, fault: p.ClockStep) -> None:
     world.nodes[fault.node].clock.advance(nanoseconds(fault.seconds))
 
@@ -130,6 +134,7 @@ EFFECTS: dict[type, Effect] = {
     p.PauseNode: _pause_node,
     p.SlowNode: _slow_node,
     p.SlowCommits: _slow_commits,
+    p.CrashGcs: _crash_gcs,
     p.ClockStep: _step_clock,
     p.ClockDrift: _drift_clock,
 }

@@ -1,0 +1,124 @@
+"""What one process asks of the GCS, and repeats until it is durable: the GCS may go, and another come."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from thornback.core.backoff import Backoff
+from thornback.core.config import Config
+from thornback.core.ids import GCS, Address
+from thornback.core.messages import BarrierPassed, CommitBarrier, GcsStarted, MeetGcs, Message
+from thornback.core.ports import Ports, Timer
+
+
+class GcsClient:
+    """Sends to the GCS what must not be lost with it.
+
+    Every message is kept until the GCS has said that its effect is durable: a barrier follows the messages, and is
+    answered when all that it covers is; one barrier is under way at a time. A new GCS takes nothing from a process that
+    does not know of it: it is met first, then everything that is kept is sent again, in order. Every handler of the GCS
+    takes the same message twice.
+
+    Attributes:
+        incarnation: of the GCS that this process knows.
+        greet: sends what a new GCS must know before the rest.
+        settled: called when all that was sent is durable.
+        returned: called when everything was sent again to a new GCS, for what else it should know.
+    """
+
+    def __init__(self, ports: Ports, config: Config) -> None:
+        self.transport = ports.transport
+        self.clock = ports.clock
+        self.incarnation = 1
+        self.greet: Callable[[], None] = _nothing
+        self.returned: Callable[[], None] = _nothing
+        self.settled: Callable[[], None] = _nothing
+        self._config = config
+        self._random = ports.random.stream("gcs-client")
+        self._backoff = Backoff(config.gcs_retry, config.gcs_retry_limit)
+        self._kept: deque[tuple[int, Message]] = deque()
+        self._sent = 0
+        self._barrier = 0
+        """Number of the barrier under way; 0: none."""
+        self._timer: Timer | None = None
+        self._failures = 0
+        self._meeting = False
+
+    def send(self, message: Message) -> None:
+        """Send a message whose effect must outlive the GCS. Answers may come twice."""
+        self._sent += 1
+        self._kept.append((self._sent, message))
+        if self._meeting:
+            return
+        self.transport.send(GCS, message)
+        if not self._barrier:
+            self._ask()
+
+    def tell(self, to: Address, message: Message) -> None:
+        """Send to the holder of a lease: the GCS, or an owner, with whom it would not outlive anything."""
+        if to == GCS:
+            self.send(message)
+        else:
+            self.transport.send(to, message)
+
+    @property
+    def kept(self) -> int:
+        """How many messages may not be durable yet."""
+        return len(self._kept)
+
+    def _ask(self) -> None:
+        self._barrier = self._sent
+        self.transport.send(GCS, CommitBarrier(self._barrier, self.incarnation))
+        self._set_timer(self._backoff.delay(self._failures + 1, self._random), self._unanswered)
+
+    def _set_timer(self, delay: int, call: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.clock.call_after(delay, call)
+
+    def _unanswered(self) -> None:
+        self._failures += 1
+        self._send_again()
+
+    def _send_again(self) -> None:
+        for _, message in self._kept:
+            self.transport.send(GCS, message)
+        self._ask()
+
+    def on_barrier_passed(self, sender: Address, message: BarrierPassed) -> None:
+        """What was sent before it is durable."""
+        while self._kept and self._kept[0][0] <= message.number:
+            self._kept.popleft()
+        if message.number != self._barrier:
+            return
+        self._barrier = 0
+        self._failures = 0
+        if self._kept:
+            self._ask()
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.settled()
+
+    def on_gcs_started(self, sender: Address, message: GcsStarted) -> None:
+        """There is another GCS: meet it in a moment, not all at once."""
+        if message.incarnation <= self.incarnation:
+            return
+        self.incarnation = message.incarnation
+        self._meeting = True
+        self._set_timer(int(self._config.gcs_rejoin_spread * self._random.random()), self._meet)
+
+    def _meet(self) -> None:
+        self._meeting = False
+        self.transport.send(GCS, MeetGcs(self.incarnation))
+        self.greet()
+        for _, message in self._kept:
+            self.transport.send(GCS, message)
+        self.returned()
+        self._ask()
+
+
+def _nothing() -> None:
+    pass
