@@ -48,17 +48,22 @@ def random_plan(
         ValueError: a kind is unknown or needs more nodes.
     """
     rng = seed if isinstance(seed, random.Random) else random.Random(seed)
-    chosen = _allowed(kinds, nodes)
+    chosen = allowed_kinds(kinds, nodes)
     draw = Draw(rng, nodes, duration)
     swarm = [kind for kind in chosen if rng.random() < 0.5] or [rng.choice(chosen)]
     drawn = [draw.fault(rng.choice(swarm)) for _ in range(1 + rng.randrange(faults))]
     if rng.random() >= STORM_SHARE:
         drawn = _with_calm(rng, drawn, duration)
-    healed = _keep_half(drawn, nodes)
+    healed = keep_half_alive(drawn, nodes)
     return Plan(faults=tuple(healed), name=f"storm {seed}" if isinstance(seed, int) else "storm")
 
 
-def _allowed(kinds: Sequence[str] | None, nodes: int) -> list[str]:
+def allowed_kinds(kinds: Sequence[str] | None, nodes: int) -> list[str]:
+    """The kinds to draw from for a cluster of so many nodes.
+
+    Raises:
+        ValueError: one of ``kinds`` is unknown or needs more nodes.
+    """
     possible = [kind for kind in ALL_KINDS if nodes > 1 or kind not in NEEDS_OTHERS]
     if kinds is None:
         return [kind for kind in possible if kind not in DAMAGING]
@@ -90,7 +95,7 @@ def _replaced(fault: AnyFault, **changes: object) -> AnyFault:
     return type(fault)(**{**fields, **changes})
 
 
-def _keep_half(faults: list[AnyFault], nodes: int) -> list[AnyFault]:
+def keep_half_alive(faults: list[AnyFault], nodes: int) -> list[AnyFault]:
     """Let nodes reboot once half of the others would be dead for good."""
     may_die = (nodes - 1) // 2
     dead: set[int] = set()
