@@ -42,7 +42,8 @@ def test_who_does_not_answer_is_unknown_and_may_go_on() -> None:
     walk = Walk([subject(0), subject(1)])
     walk.questions()
     walk.answered([subject(0)], [held(1)], 0)
-    walk.give_up()
+    assert not walk.done
+    walk.give_up([subject(1)])
     assert walk.done
     assert isinstance(walk.reasons[subject(1)], Unknown) and walk.reasons[subject(1)].needed == 0
     walk.answered([subject(1)], [held(0)], 0)

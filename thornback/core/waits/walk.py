@@ -78,8 +78,7 @@ class Walk:
                 self.found[subject] = Found(reason, now - reason.since if reason.since else 0)
                 self._meet(self._follow(reason))
 
-    def give_up(self, subjects: Iterable[Subject] | None = None) -> None:
-        """No answer will be waited for any more: to these questions, or to all that are open."""
-        open_now = list(self._open) if subjects is None else list(subjects)
-        reasons = [Unknown(why="is not known: the process that should know does not answer")] * len(open_now)
-        self.answered(open_now, reasons, 0)
+    def give_up(self, subjects: Sequence[Subject]) -> None:
+        """The answers to these questions are not waited for any more."""
+        reason = Unknown(why="is not known: the process that should know does not answer")
+        self.answered(subjects, [reason] * len(subjects), 0)
