@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from typing import Any
@@ -325,3 +326,28 @@ def test_a_failed_attempt_and_the_start_of_a_worker(world: Any) -> None:
     world.simulation.kill_worker(0)
     says(world, ref, r"work .* has failed and starts again by itself in a moment, as attempt 2")
     ray.get(ref)
+
+
+def test_a_coroutine_says_what_it_awaits(world: Any) -> None:
+    signal = world.signal()
+
+    @ray.remote(num_cpus=0)
+    class Front:
+        async def ask(self) -> None:
+            await signal.wait.remote()
+
+        async def give_up(self) -> str:
+            try:
+                await asyncio.wait_for(asyncio.shield(signal.wait.remote().as_future()), 0.2)
+            except TimeoutError:
+                await asyncio.sleep(2)
+            return "gave up"
+
+    front = Front.remote()
+    ref, other = front.ask.remote(), front.give_up.remote()
+    says(
+        world, ref, r"Front.ask .* runs on \S+ and waits.* in await for Signal.wait .*\(\.remote\(\) at .*which runs on"
+    )
+    assert ray.get(other) == "gave up"
+    ray.get(signal.send.remote())
+    assert ray.get(ref) is None

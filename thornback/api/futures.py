@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from thornback.api import current
 from thornback.api.lazy import blocking
+from thornback.core import context
 from thornback.core.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -23,8 +24,11 @@ def asyncio_future(ref: ObjectRef[T]) -> asyncio.Future[T]:
     """A future of the running loop that gets the value, or the error that ``get`` would raise."""
     runtime, loop = current.require(), asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
+    blocked = runtime.core.blocked
+    blocked.awaits[future] = (ref.binary(), context.current.get(), blocked.now())
 
     def resolve() -> None:
+        blocked.awaits.pop(future, None)
         if not future.done():
             settle(future, lambda: blocking.get(runtime, [ref.binary()], None)[0])
 
@@ -32,7 +36,7 @@ def asyncio_future(ref: ObjectRef[T]) -> asyncio.Future[T]:
         try:
             loop.call_soon_threadsafe(resolve)
         except RuntimeError:
-            pass  # The loop was closed: nobody waits any more.
+            blocked.awaits.pop(future, None)  # The loop was closed: nobody waits any more.
 
     blocking.when_ready(runtime, ref.binary(), ready)
     return future

@@ -48,6 +48,9 @@ class ExecutorReasons:
 
     def _of_running(self, execution: Execution) -> Reason:
         wait = self.blocked.of_task(execution.task_id)
+        awaits = [] if wait is not None else self.blocked.awaits_of(execution.task_id)
+        if awaits:
+            return self.owner.of_awaits(awaits, execution.name, self.executor.pid)
         if wait is None:
             return Running(name=execution.name, since=execution.started, pid=self.executor.pid)
         return self.owner.of_wait(self.blocked, wait, execution.name, self.executor.pid)

@@ -31,7 +31,7 @@ from thornback.core.messages.waits import (
 )
 from thornback.core.owner.actors import ActorClient
 from thornback.core.owner.task import BACKOFF, DONE, PUSHED, QUEUED, WAITING, Task
-from thornback.core.waits.blocked import ARGUMENT, CPU_AGAIN, GET, BlockedThreads, Wait, subject_of
+from thornback.core.waits.blocked import ARGUMENT, AWAIT, CPU_AGAIN, GET, BlockedThreads, Wait, subject_of
 
 if TYPE_CHECKING:
     from thornback.core.owner.owner import Owner
@@ -158,8 +158,6 @@ class OwnerReasons:
     def of_wait(self, blocked: BlockedThreads, wait: Wait, name: str, pid: int, is_driver: bool = False) -> Blocked:
         """User code of this process that waits in a call of this library."""
         needs, needed = self._needs_of(wait)
-        first = needs[0] if needs and needs[0].kind == OBJECT else None
-        task = None if first is None else self.owner.tasks.table.get(first.identifier[:TASK_ID_SIZE])
         return Blocked(
             name=name,
             needs=needs,
@@ -167,13 +165,34 @@ class OwnerReasons:
             since=wait.since,
             call=wait.call,
             site=blocked.site_of(wait),
-            origin="" if task is None else self.owner.sites.get(task.template.key, ""),
+            origin=self._origin(needs[0]) if needs else "",
             job_id=self.owner.job_id,
             has_timeout=wait.has_timeout,
             pid=pid,
             is_driver=is_driver,
             total=len(wait.identifiers),
         )
+
+    def of_awaits(self, awaits: list[tuple[ObjectId, int]], name: str, pid: int) -> Blocked:
+        """Coroutines of this process that await references."""
+        needs = [subject_of(AWAIT, object_id, self.owner.worker_id) for object_id, _ in awaits[:SHOWN]]
+        return Blocked(
+            name=name,
+            needs=tuple(needs),
+            since=awaits[0][1],
+            call=AWAIT,
+            site="",
+            origin=self._origin(needs[0]),
+            job_id=self.owner.job_id,
+            has_timeout=False,
+            pid=pid,
+            total=len(awaits),
+        )
+
+    def _origin(self, need: Subject) -> str:
+        """Where the ``.remote()`` was first called that makes what is waited for, if this process called it."""
+        task = self.owner.tasks.table.get(need.identifier[:TASK_ID_SIZE]) if need.kind == OBJECT else None
+        return "" if task is None else self.owner.sites.get(task.template.key, "")
 
     def _needs_of(self, wait: Wait) -> tuple[tuple[Subject, ...], int]:
         """What it still waits for, and how many of that; no needs if there are too many alternatives to list."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from thornback.core.config import SECOND, Config
 from thornback.core.context import TaskContext
-from thornback.core.ids import GCS, TASK_ID_SIZE, WorkerId, node_of, owner_of
+from thornback.core.ids import GCS, TASK_ID_SIZE, ObjectId, TaskId, WorkerId, node_of, owner_of
 from thornback.core.messages.waits import (
     ACTOR,
     COPY,
@@ -25,7 +25,8 @@ from thornback.core.runtime import Runtime
 LONGEST_PAUSE = 60 * SECOND
 """A wait that goes on is reported again after twice the time, but no later than this."""
 
-GET, WAIT, NEXT, PUT, ARGUMENT, GENERATOR, GROUP_WAIT, NAMED_ACTOR, CPU_AGAIN = (
+AWAIT, GET, WAIT, NEXT, PUT, ARGUMENT, GENERATOR, GROUP_WAIT, NAMED_ACTOR, CPU_AGAIN = (
+    "await",
     "get()",
     "wait()",
     "next() of a generator",
@@ -44,6 +45,15 @@ group), and how many of them are enough."""
 Note: TypeAlias = tuple[What, bool, TaskContext | None, int]
 """What a thread that waits leaves behind, at the least cost: what for, whether with a timeout, whose code it is, and
 since when."""
+
+
+class Awaited(Protocol):
+    """The future of a reference that a coroutine awaits."""
+
+    def done(self) -> bool:
+        """Whether nobody waits for it any more."""
+
+    def __hash__(self) -> int: ...
 
 
 class Wait:
@@ -69,6 +79,8 @@ class BlockedThreads:
     Attributes:
         notes: of the threads that wait; each thread changes its own, outside of turns.
         watching: whether the timer runs.
+        awaits: what coroutines await, of which task, and since when. These may have a timeout that nobody here sees, so
+            they are told to those who ask and never counted as part of a cycle.
     """
 
     def __init__(self, worker_id: WorkerId, ports: Ports, config: Config) -> None:
@@ -78,6 +90,7 @@ class BlockedThreads:
         self._transport = ports.transport
         self._period = config.wait_check
         self.notes: dict[Hashable, Note] = {}
+        self.awaits: dict[Awaited, tuple[ObjectId, TaskContext | None, int]] = {}
         self.watching = False
         self._runtime: Runtime | None = None
         """Known from the first wait on."""
@@ -129,6 +142,14 @@ class BlockedThreads:
             if wait.context is not None and wait.context.task_id == task_id:
                 return wait
         return None
+
+    def awaits_of(self, task_id: TaskId) -> list[tuple[ObjectId, int]]:
+        """What the coroutines of a task of this worker await, and since when."""
+        return [
+            (object_id, since)
+            for future, (object_id, context, since) in list(self.awaits.items())
+            if context is not None and context.task_id == task_id and not future.done()
+        ]
 
     def of_program(self) -> Wait | None:
         """Where a driver waits; None if it does not, or has threads that may go on."""
