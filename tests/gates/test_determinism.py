@@ -63,3 +63,40 @@ def test_two_simulations_in_one_process_are_the_same() -> None:
     finally:
         sys.path.remove(str(WORKLOAD.parent))
     assert first == second
+
+
+STORMS = Path(__file__).with_name("storms.py")
+SURROUNDINGS: tuple[dict[str, str], dict[str, str]] = (
+    {"PYTHONHASHSEED": "0"},
+    {"PYTHONHASHSEED": "4242", "PYTHONMALLOC": "malloc"},
+)
+"""Of two processes: other hashes of strings, and objects at other addresses."""
+
+
+def in_storms(*arguments: str, environment: dict[str, str]) -> subprocess.Popen[str]:
+    """Run workloads in storms in a new interpreter."""
+    command = [sys.executable, str(STORMS), *arguments]
+    return subprocess.Popen(
+        command, env={**os.environ, **environment}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    """The last line of its output."""
+    out, err = process.communicate(timeout=110)
+    assert process.returncode == 0, f"workloads failed in a storm:\n{err}"
+    return out.splitlines()[-1] if out else ""
+
+
+def test_every_workload_has_equal_traces_in_all_processes_under_storm(tmp_path: Path) -> None:
+    from thornback.simulator.compare import first_difference
+
+    running = [in_storms("3", environment=environment) for environment in SURROUNDINGS]
+    first, second = (json.loads(finished(process)) for process in running)
+    different = [name for name in first if first[name] != second[name]]
+    for name in different:
+        traces = [tmp_path / f"{name}.{index}" for index in range(2)]
+        for trace, environment in zip(traces, SURROUNDINGS, strict=True):
+            finished(in_storms("3", name, str(trace), environment=environment))
+        raise AssertionError(f"{name} does not replay in another process: {first_difference(*traces)}")
+    assert len(first) > 10
