@@ -162,6 +162,7 @@ class _Run:
 
     def _rest(self) -> None:
         self._settle(self._world.now)
+        self._monitor.fail_unsettled(self._world, self._bound, connected=True)
 
     def _rest_for_good(self) -> None:
         since = self._world.now

@@ -64,6 +64,8 @@ class Checker:
     """What always holds, in one sentence."""
     liveness: ClassVar[bool] = False
     """Whether the promise is about what happens in the end, rather than about what never happens."""
+    of_drivers: ClassVar[bool] = False
+    """Whether it must come true while the program's driver is still connected."""
 
     def __init__(self) -> None:
         self.time = 0

@@ -15,6 +15,7 @@ from thornback.faults.invariants.base import Checker, Detail, Unsettled
 
 if TYPE_CHECKING:
     from thornback.core.gcs.store import GlobalControlStore
+    from thornback.core.owner.references import Reference
     from thornback.core.raylet import Raylet
     from thornback.simulator.nodes import Node
     from thornback.simulator.process import UserProcess
@@ -184,12 +185,19 @@ class Counts(Checker):
     name = "counts"
     promise = "when the program holds no reference any more, its driver counts none and remembers no task"
     liveness = True
+    of_drivers = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._processes: dict[Address, UserProcess] = {}
 
     def unsettled(self, world: World) -> Iterable[Unsettled]:
         """References with counts, and finished tasks, in drivers that are still connected."""
+        self._processes = {process.address: process for process in user_processes(world)}
         for node in world.nodes:
             for driver in node.drivers.values():
                 yield from self._of(driver)
+        self._processes = {}
 
     def _of(self, driver: UserProcess) -> Iterator[Unsettled]:
         owner = driver.core.owner
@@ -199,17 +207,24 @@ class Counts(Checker):
             if reference.local > 0:
                 continue
             if reference.owned and reference.borrowers:
-                gone = [each for each in reference.borrowers if each not in driver.world.network.directory]
-                if not gone:
-                    continue
-                text = f"object {short(object_id)} counts the borrower {short(gone[0])}, which has ended"
-                yield Unsettled("a dead borrower is counted", text, object_id)
+                yield from self._of_borrowers(driver, reference)
             elif reference.local < 0 or reference.holds < 0:
                 text = f"object {short(object_id)}: local {reference.local}, holds {reference.holds}"
                 yield Unsettled("a count below zero", text, object_id)
         for task_id, task in owner.tasks.table.items():
             if task.state == DONE and task.live_returns <= 0:
                 yield Unsettled("a task is remembered", f"task {short(task_id)} is done and remembered", task_id)
+
+    def _of_borrowers(self, driver: UserProcess, reference: Reference) -> Iterator[Unsettled]:
+        name = f"object {short(reference.object_id)} counts the borrower"
+        for borrower in reference.borrowers or ():
+            process = self._processes.get(borrower)
+            if borrower not in driver.world.network.directory:
+                text = f"{name} {short(borrower)}, which has ended"
+                yield Unsettled("a dead borrower is counted", text, reference.object_id)
+            elif process is not None and reference.object_id not in process.core.owner.references.table:
+                text = f"{name} {short(borrower)}, which does not know it any more"
+                yield Unsettled("a borrower that has let go is counted", text, reference.object_id)
 
 
 class Views(Checker):

@@ -85,9 +85,15 @@ class Monitor:
         """Whether everything is as it must be some time after the last fault."""
         return not any(next(iter(checker.unsettled(world)), None) for checker in self.checkers)
 
-    def fail_unsettled(self, world: World, bound: float) -> None:
-        """Time is up: what is still unsettled is a violation."""
+    def fail_unsettled(self, world: World, bound: float, connected: bool = False) -> None:
+        """Time is up: what is still unsettled is a violation.
+
+        Args:
+            connected: the program's driver is still there, so that only what does not wait for its end counts.
+        """
         for checker in self.checkers:
+            if connected and not checker.of_drivers:
+                continue
             for where, text, subject in checker.unsettled(world):
                 checker.time = world.engine._now
                 checker.fail(subject, where, f"{text}, {bound:g} s after the last fault")

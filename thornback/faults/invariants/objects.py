@@ -111,6 +111,7 @@ class Memory(Checker):
         self._nodes: dict[NodeId, _Memory] = {}
         self._pins: dict[tuple[NodeId, int], dict[Address, int]] = {}
         self._pinned: dict[tuple[NodeId, ObjectId], int] = {}
+        self._ended: set[Address] = set()
 
     def on_node_up(self, time: int, subject: bytes, detail: Detail) -> None:
         """A node process starts."""
@@ -118,6 +119,7 @@ class Memory(Checker):
 
     def on_process_end(self, time: int, subject: bytes, detail: Detail) -> None:
         """A reader's pins are void, and with a node goes its memory."""
+        self._ended.add(subject)
         if self._nodes.pop(subject, None) is not None:
             self._pins = {key: pins for key, pins in self._pins.items() if key[0] != subject}
             self._pinned = {key: offset for key, offset in self._pinned.items() if key[0] != subject}
@@ -157,9 +159,9 @@ class Memory(Checker):
             self.fail(subject, "memory that is read is freed", text)
 
     def on_object_pinned(self, time: int, subject: bytes, detail: Detail) -> None:
-        """A process is about to read."""
+        """A process is about to read, unless it has ended since it asked."""
         node, reader, offset, _size = detail
-        if node_of(reader) == node and len(reader) > len(node):
+        if node_of(reader) == node and len(reader) > len(node) and reader not in self._ended:
             pins = self._pins.setdefault((node, offset), {})
             pins[reader] = pins.get(reader, 0) + 1
             self._pinned[node, subject] = offset

@@ -15,7 +15,7 @@ LENGTH = 20_000
 """Numbers in each result: too large to travel inside messages."""
 
 
-@ray.remote
+@ray.remote(scheduling_strategy="SPREAD")
 def extend(previous: np.ndarray | None, step: int) -> np.ndarray:
     """One link of a chain."""
     time.sleep(0.05)

@@ -13,14 +13,14 @@ from thornback.faults.workloads.checks import check_equal
 LENGTH = 15_000
 
 
-@ray.remote(max_retries=-1)
+@ray.remote(max_retries=-1, scheduling_strategy="SPREAD")
 def source(index: int) -> np.ndarray:
     """A result of the first layer."""
     time.sleep(0.05)
     return np.full(LENGTH, index + 1, dtype=np.int64)
 
 
-@ray.remote(max_retries=-1, num_returns=2)
+@ray.remote(max_retries=-1, num_returns=2, scheduling_strategy="SPREAD")
 def combine(left: np.ndarray, middle: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, int]:
     """A result of a later layer, and its sum."""
     time.sleep(0.05)

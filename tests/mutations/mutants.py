@@ -1,0 +1,316 @@
+"""Bugs that somebody could make in ``core/``; each must be noticed by a workload or an invariant."""
+
+from __future__ import annotations
+
+from tests.mutations.planting import Mutant
+
+QUICK_HEARTBEATS = {"heartbeat_period": 200_000_000}
+"""Nodes are declared dead after a second, so that short pauses and cuts make zombies."""
+SMALL_CHUNKS = {"transfer_chunk": 32_768}
+CRASHES = ("crash_worker", "crash_node", "pause_node")
+
+MUTANTS: dict[str, Mutant] = {
+    # --- References
+    "a borrower's registration is dropped, though it is confirmed": Mutant(
+        "thornback.core.owner.references",
+        """        self.add_borrower(message.object_id, message.borrower)
+        self.transport.send(sender, BorrowerAdded""",
+        """        self.transport.send(sender, BorrowerAdded""",
+        "borrowed",
+        10,
+    ),
+    "an object is freed while only borrowers refer to it": Mutant(
+        "thornback.core.owner.references",
+        "        if reference.local > 0 or reference.holds > 0 or reference.borrowers:\n            return\n",
+        "        if reference.local > 0 or reference.holds > 0:\n            return\n",
+        "borrowed",
+        10,
+    ),
+    "arguments that a worker keeps are not registered with its reply": Mutant(
+        "thornback.core.owner.tasks",
+        "            self.references.add_borrower(object_id, sender)\n        task = self.table.get(reply.task_id)",
+        "            pass\n        task = self.table.get(reply.task_id)",
+        "borrowed",
+        10,
+    ),
+    "references inside results are not registered for the caller": Mutant(
+        "thornback.core.executor.replies",
+        "            self._owner.references.register_other(object_id, caller, one_done)",
+        "            one_done()",
+        "borrowed",
+        10,
+    ),
+    "the removal of a borrower is forgotten": Mutant(
+        "thornback.core.owner.references",
+        "            self.add_borrower(message.object_id, sender, -message.count)",
+        "            pass",
+        "borrowed",
+        10,
+    ),
+    # --- Objects
+    "only one of several that wait for an object is woken": Mutant(
+        "thornback.core.owner.objects",
+        "            for call in watchers.values():",
+        "            for call in list(watchers.values())[:1]:",
+        "wide_lineage",
+        10,
+    ),
+    "only the last of several borrowers that ask for an object is answered": Mutant(
+        "thornback.core.owner.objects",
+        "            reference.asking.append(borrower)",
+        "            reference.asking = [borrower]",
+        "borrowed",
+        30,
+    ),
+    "a pin is never given back": Mutant(
+        "thornback.core.owner.objects",
+        "        self.transport.send(self.node_id, UnpinObject(object_id, 1))\n\n    def _idle_over",
+        "        pass\n\n    def _idle_over",
+        "pressure",
+        10,
+    ),
+    "what somebody reads is evicted": Mutant(
+        "thornback.core.objects.store",
+        "        entry.pins[reader] = entry.pins.get(reader, 0) + 1\n        self._unpark(entry)\n",
+        "        entry.pins[reader] = entry.pins.get(reader, 0) + 1\n",
+        "pressure",
+        10,
+    ),
+    "primary copies are evicted as if they were others": Mutant(
+        "thornback.core.objects.store",
+        "            if not entry.primary:\n                self._copies",
+        "            if True:\n                self._copies",
+        "pressure",
+        10,
+    ),
+    "a spill file that is torn or damaged is read as if it were whole": Mutant(
+        "thornback.core.objects.store",
+        "            if reason:\n                self._lost_on_disk(entry, reason)\n                return\n",
+        "",
+        "pressure",
+        30,
+        kinds=("torn_spill", "corrupt_spill"),
+    ),
+    "a chunk that was damaged on the way is accepted": Mutant(
+        "thornback.core.objects.pulls",
+        "        if crc32(message.data) != message.checksum:",
+        "        if False:",
+        "shuffle",
+        30,
+        kinds=("corrupt_chunk",),
+    ),
+    "a transfer is complete with its first chunk": Mutant(
+        "thornback.core.objects.pulls",
+        "        if sum(pull.received.values()) >= pull.size:",
+        "        if pull.received:",
+        "shuffle",
+        10,
+        config=SMALL_CHUNKS,
+    ),
+    # --- Tasks and lineage
+    "a retry is not counted": Mutant(
+        "thornback.core.owner.tasks",
+        "            task.retries_left -= 1",
+        "            pass",
+        "attempts",
+        40,
+    ),
+    "a task without retries runs again": Mutant(
+        "thornback.core.owner.tasks",
+        "        elif task.retries_left:\n            self._retry(task)\n        else:\n",
+        "        elif True:\n            self._retry(task)\n        else:\n",
+        "attempts",
+        20,
+    ),
+    "the last task that a dead worker has started counts as not started": Mutant(
+        "thornback.core.owner.leases",
+        "task.sequence <= through",
+        "task.sequence < through",
+        "attempts",
+        20,
+    ),
+    "a task that was cancelled brings its value": Mutant(
+        "thornback.core.owner.tasks",
+        "        if reply.error is None and task.cancelled:",
+        "        if False:",
+        "cancels",
+        20,
+    ),
+    "tasks that a worker gives back are forgotten": Mutant(
+        "thornback.core.owner.tasks",
+        """            self.cancelled(task)
+        else:
+            self._requeue(task)
+
+    def _requeue""",
+        """            self.cancelled(task)
+
+    def _requeue""",
+        "nested",
+        20,
+    ),
+    "an argument that was freed is not made again for the task that is": Mutant(
+        "thornback.core.owner.lineage",
+        "            if dependency.owned and dependency.released:\n",
+        "            if False:\n",
+        "deep_lineage",
+        40,
+        config=QUICK_HEARTBEATS,
+        kinds=CRASHES,
+    ),
+    "a generator that runs again waits where its consumer has been": Mutant(
+        "thornback.core.owner.streams",
+        "        if stream.task.template.backpressure > 0:\n            self._let_pass",
+        "        if False:\n            self._let_pass",
+        "streaming",
+        30,
+        kinds=CRASHES,
+    ),
+    "a blocked task keeps its CPU": Mutant(
+        "thornback.core.raylet.grants",
+        "        cpu = grant.held.pop(CPU, 0)\n        if cpu:",
+        "        cpu = 0\n        if cpu:",
+        "nested",
+        10,
+    ),
+    # --- Leases and resources
+    "a worker is leased to two owners": Mutant(
+        "thornback.core.raylet.pool",
+        "        del self._idle[chosen.worker_id]\n",
+        "",
+        "map_reduce",
+        10,
+    ),
+    "leases are granted without looking at what is free": Mutant(
+        "thornback.core.raylet.leases",
+        "            and self.grants.free.fits(request.resources)\n",
+        "",
+        "map_reduce",
+        10,
+    ),
+    "a GPU is handed out again and again": Mutant(
+        "thornback.core.scheduling.pools",
+        "                self.gpus[identifier] -= units",
+        "                pass",
+        "gpus",
+        10,
+    ),
+    "leases of a process that has died are kept": Mutant(
+        "thornback.core.raylet.grants",
+        '                self._end_early(grant, "the process whose task it ran has ended")',
+        "                pass",
+        "nested",
+        40,
+    ),
+    "the CPUs of a removed bundle are lost": Mutant(
+        "thornback.core.raylet.bundles",
+        """        self.leases.grants.free.give(
+            bundle.pool.available, {key: units for key, units in bundle.pool.gpus.items() if units}
+        )
+""",
+        "",
+        "gangs",
+        10,
+    ),
+    # --- Actors
+    "calls that were under way when an actor died are not sent again": Mutant(
+        "thornback.core.owner.actors",
+        "        if again:\n            self._requeue(client, again)",
+        "        pass",
+        "ledger",
+        20,
+    ),
+    "calls are sent again in the wrong order": Mutant(
+        "thornback.core.owner.actors",
+        "        client.queue = {place: known[place] for place in sorted(known)}",
+        "        client.queue = {place: known[place] for place in sorted(known, reverse=True)}",
+        "ledger",
+        20,
+    ),
+    "a call without retries is repeated": Mutant(
+        "thornback.core.owner.actors",
+        "        elif client.state == DEAD or (task.retries_left == 0 and not task.logged):",
+        "        elif client.state == DEAD:",
+        "ledger",
+        20,
+    ),
+    "an actor is restarted once too often": Mutant(
+        "thornback.core.gcs.actors",
+        "actor.restarts < spec.max_restarts:",
+        "actor.restarts <= spec.max_restarts:",
+        "ledger",
+        40,
+    ),
+    "actors of a dead node are not restarted": Mutant(
+        "thornback.core.gcs.actors",
+        "                if actor.worker_id:\n                    self._incarnation_ended(actor, reason)",
+        "                if actor.worker_id:\n                    pass",
+        "ledger",
+        40,
+    ),
+    "a name is given twice": Mutant(
+        "thornback.core.gcs.actors",
+        "        if existing is not None and existing.state != DEAD:",
+        "        if False:",
+        "names",
+        10,
+    ),
+    "a detached actor ends with its program": Mutant(
+        "thornback.core.gcs.actors",
+        "            if actor.spec.job_id == job_id and not actor.spec.detached and actor.state != DEAD:",
+        "            if actor.spec.job_id == job_id and actor.state != DEAD:",
+        "drivers",
+        10,
+    ),
+    # --- Placement groups, nodes, durability, links
+    "a placement group is complete when the first node has its part": Mutant(
+        "thornback.core.gcs.placement_groups",
+        "        if not group.asked:\n            self._complete(group)",
+        "        self._complete(group)",
+        "gangs",
+        40,
+    ),
+    "a node that was declared dead is not told": Mutant(
+        "thornback.core.gcs.nodes",
+        """        elif sender in self._dead:
+            self.transport.send(sender, NodeFenced())
+
+    def _update""",
+        """
+    def _update""",
+        "ledger",
+        40,
+        config=QUICK_HEARTBEATS,
+        kinds=("pause_node", "cut"),
+    ),
+    "an actor's registration is answered before it is durable": Mutant(
+        "thornback.core.gcs.actors",
+        "        self.gcs.store.commit([write], durable)",
+        "        durable()\n        self.gcs.store.commit([write], _nothing)",
+        "names",
+        20,
+    ),
+    "the number of a job is never written": Mutant(
+        "thornback.core.gcs.jobs",
+        "            [write], lambda: self.transport.send(sender, JobStarted",
+        "            [], lambda: self.transport.send(sender, JobStarted",
+        "drivers",
+        20,
+    ),
+    "a message that comes twice is delivered twice": Mutant(
+        "thornback.core.links",
+        "        if frame.number <= self._received:\n            return [], frames\n",
+        "        if frame.number <= self._received:\n            return [frame.payload], frames\n",
+        "ledger",
+        20,
+        kinds=("duplicate", "loss"),
+    ),
+    "a message that was lost is not sent again": Mutant(
+        "thornback.core.links",
+        "                frames.append(Frame(number, self._received, payload))",
+        "                pass",
+        "map_reduce",
+        20,
+        kinds=("loss", "cut"),
+    ),
+}
