@@ -84,14 +84,17 @@ def gang(strategy: str, size: int) -> None:
 def crowd(groups: int, size: int) -> None:
     """More groups at a time than there is room for: each has all of its bundles, or waits."""
     made: list[Any] = [placement_group([{"CPU": 1}] * size, "SPREAD") for _ in range(groups)]
-    waiting = {group.ready(): group for group in made}
+    waiting: dict[Any, tuple[Any, int]] = {}
+    for group in made:
+        for index in range(size):
+            where = PlacementGroupSchedulingStrategy(group, index)
+            waiting[visit.options(scheduling_strategy=where).remote(index)] = group, index
     while waiting:
         (ready,), _ = ray.wait(list(waiting))
-        group = waiting.pop(ready)
-        inside = [PlacementGroupSchedulingStrategy(group, index) for index in range(size)]
-        refs = [visit.options(scheduling_strategy=where).remote(index) for index, where in enumerate(inside)]
-        check_equal("the numbers of the tasks in a group of a crowd", ray.get(refs), list(range(size)))
-        remove_placement_group(group)
+        group, index = waiting.pop(ready)
+        check_equal("the number of a task in a group of a crowd", ray.get(ready), index)
+        if not any(group == other for other, _ in waiting.values()):
+            remove_placement_group(group)
 
 
 def free_cpus() -> tuple[float, float]:
