@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from thornback.core.config import Config
 from thornback.core.gcs.wait_cycles import ANSWER_LIMIT, WaitCycles
 from thornback.core.messages import AskReasons, Message, ReasonsGiven, ReportWaits, WaitCycleFound
 from thornback.core.messages.waits import TASK, Blocked, Reason, Running, Subject
@@ -37,6 +38,7 @@ class Gcs:
     def __init__(self) -> None:
         self.sent: list[tuple[bytes, Message]] = []
         self.timers: list[Callable[[], None]] = []
+        self.looks: list[Callable[[], None]] = []
         self.answers: dict[Subject, Reason] = {
             FIRST: blocked("first", SECOND),
             SECOND: blocked("second", FIRST),
@@ -47,14 +49,22 @@ class Gcs:
         self.nodes = SimpleNamespace(view=SimpleNamespace(nodes={}))
         self.jobs = SimpleNamespace(table={1: SimpleNamespace(driver=DRIVER, ended=None)})
         self.reasons: Any = None
+        self.config = Config()
         self.search = WaitCycles(self)  # type: ignore[arg-type]
 
     def _call_after(self, delay: int, call: Callable[[], None]) -> None:
-        assert delay == ANSWER_LIMIT
-        self.timers.append(call)
+        (self.timers if delay == ANSWER_LIMIT else self.looks).append(call)
 
     def report(self, *subjects: Subject) -> None:
         self.search.on_report_waits(b"process", ReportWaits(subjects))
+        self.look()
+
+    def look(self) -> None:
+        """Let the pause before the next look pass."""
+        looks, self.looks = self.looks, []
+        assert len(looks) <= 1, "one look at a time"
+        for call in looks:
+            call()
 
     def questions(self) -> list[tuple[bytes, AskReasons]]:
         found = [(to, message) for to, message in self.sent if isinstance(message, AskReasons)]
@@ -123,6 +133,9 @@ def test_a_report_during_a_look_leads_to_another_look() -> None:
     gcs.answers[SECOND] = blocked("second", FIRST)
     gcs.answers[FIRST] = blocked("first", SECOND, since=3)
     gcs.report(SECOND)
+    gcs.answer_all()
+    assert gcs.told() == []
+    gcs.look()
     gcs.answer_all()
     assert len(gcs.told()) == 1
 

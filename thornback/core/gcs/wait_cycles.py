@@ -26,6 +26,8 @@ logger = logging.getLogger("thornback")
 
 ANSWER_LIMIT = 5 * SECOND
 """How long one round of questions may take before those who have not answered are left out."""
+LOOKS_PER_CHECK = 5
+"""Looks per ``wait_check`` at the most, however much is reported."""
 MOST_ROOTS = 1000
 """Waits that one look begins with; others are reported again."""
 TOLD = 10_000
@@ -39,6 +41,8 @@ class WaitCycles:
         self.gcs = gcs
         self.clock = gcs.ports.clock
         self.transport = gcs.ports.transport
+        self._pause = gcs.config.wait_check // LOOKS_PER_CHECK
+        self._scheduled = False
         self._reported: dict[Subject, None] = {}
         self._walk: Walk | None = None
         self._first: dict[Subject, Reason] | None = None
@@ -52,10 +56,16 @@ class WaitCycles:
         for subject in message.subjects:
             if len(self._reported) < MOST_ROOTS:
                 self._reported[subject] = None
-        if self._walk is None:
-            self._look()
+        self._look_soon()
+
+    def _look_soon(self) -> None:
+        """Look after a pause, so that what is reported at about the same time is looked at together."""
+        if self._reported and self._walk is None and not self._scheduled:
+            self._scheduled = True
+            self.clock.call_after(self._pause, self._look)
 
     def _look(self) -> None:
+        self._scheduled = False
         roots, self._reported = self._reported, {}
         self._first = None
         self._begin(roots)
@@ -107,8 +117,7 @@ class WaitCycles:
         first, self._walk, self._first = self._first, None, None
         if first is not None and found:
             self._judge(stuck(still(first, found)), walk)
-        if self._reported:
-            self._look()
+        self._look_soon()
 
     def _judge(self, graph: dict[Subject, Reason], walk: Walk) -> None:
         """Tell of every knot that nobody was told of, by one of its cycles."""
