@@ -75,6 +75,90 @@ def test_writers_killed_at_any_point_leave_no_leak(world: World) -> None:
     settle(world)
 
 
+KILL_POINTS = {
+    "before its block is allocated": ("thornback.core.owner.writing.Writing.allocate", "before"),
+    "with a block that is not written": ("thornback.transports.arena.Arena.write", "before"),
+    "with a block that is half written": ("thornback.transports.arena.Arena.write", "half"),
+    "with a block that is written and not sealed": ("thornback.core.owner.writing.Writing.seal", "before"),
+    "with a block that is sealed and not announced": ("thornback.core.owner.writing.Writing.seal", "after"),
+}
+READER_KILL_POINTS = {
+    "before it asks for a pin": ("thornback.core.owner.objects.Objects._pin", "before"),
+    "when it has asked for a pin": ("thornback.core.owner.objects.Objects._pin", "after"),
+    "when it has the pin": ("thornback.core.owner.objects.Objects.adopt", "after"),
+    "with a view": ("thornback.transports.arena.Arena.read", "after"),
+}
+
+
+def die_at(point: tuple[str, str]) -> None:
+    """In a worker: SIGKILL this process when it comes to that point."""
+    import importlib
+    import os
+    import signal
+    import time
+
+    name, when = point
+    module, _, method = name.rpartition(".")
+    module, _, kind = module.rpartition(".")
+    owner = getattr(importlib.import_module(module), kind)
+    original = getattr(owner, method)
+
+    def replacement(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if when == "half":
+            offset, parts = args
+            whole = [memoryview(part).cast("B") for part in parts]
+            original(self, offset, [*whole[:-1], whole[-1][: len(whole[-1]) // 2]])
+        elif when == "after":
+            original(self, *args, **kwargs)
+            self_runtime = importlib.import_module("thornback.api.current").require()
+            self_runtime.links.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(10)
+
+    setattr(owner, method, replacement)
+
+
+@pytest.mark.only("real")
+@pytest.mark.parametrize("point", KILL_POINTS.values(), ids=KILL_POINTS)
+def test_a_writer_that_is_killed_leaves_no_leak_and_nothing_torn(world: World, point: tuple[str, str]) -> None:
+    @ray.remote(max_retries=0)
+    def write_and_die(kill_at: Any) -> Any:
+        kill_at(point)
+        return array(8, 3)
+
+    ref = write_and_die.remote(die_at)
+    try:
+        value = ray.get(ref)
+    except ray.exceptions.WorkerCrashedError:
+        pass
+    else:
+        assert value.nbytes == 8 * MIB and (value == 3).all(), "what can be read must be whole"
+        del value
+    del ref
+    settle(world)
+
+
+@pytest.mark.only("real")
+@pytest.mark.parametrize("point", READER_KILL_POINTS.values(), ids=READER_KILL_POINTS)
+def test_a_reader_that_is_killed_leaves_no_pin(world: World, point: tuple[str, str]) -> None:
+    @ray.remote(max_retries=0)
+    def read_and_die(box: Any, kill_at: Any) -> int:
+        kill_at(point)
+        return int(ray.get(box[0])[0])
+
+    ref = ray.put(array(8, 3))
+    with pytest.raises(ray.exceptions.WorkerCrashedError):
+        ray.get(read_and_die.remote([ref], die_at))
+
+    def unpinned() -> bool:
+        return all(store["pinned"] == 0 for store in state.list_stores())
+
+    world.eventually(unpinned, "pins of a dead reader should go")
+    assert (ray.get(ref) == 3).all()
+    del ref
+    settle(world)
+
+
 @SPILLS
 @pytest.mark.only("real")
 def test_a_corrupt_spill_file_is_a_lost_copy(world: World) -> None:
@@ -89,7 +173,7 @@ def test_a_corrupt_spill_file_is_a_lost_copy(world: World) -> None:
     rows = {row["object_id"]: row for row in state.list_objects()}
     assert rows[made.hex()]["memory_bytes"] == 0 == rows[put.hex()]["memory_bytes"]
     directory = current.require().directory  # type: ignore[attr-defined]
-    for name in glob.glob(f"{directory}/spill/*"):
+    for name in glob.glob(f"{directory}/spill/*.spill"):
         with open(name, "r+b") as file:
             for at in range(0, os.path.getsize(name), MIB):
                 file.seek(at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+import time
 from typing import Any
 
 import numpy as np
@@ -171,6 +172,82 @@ def test_the_ledger_accounts_for_every_byte(world: World) -> None:
     assert rows[made.hex()]["call_site"].endswith("produce") and rows[made.hex()]["pins"] == 1
     assert rows[made.hex()]["memory_bytes"] >= 2 * MIB
     del mine, small, made, value
+    settle(world)
+
+
+@pytest.mark.cluster(init={"_system_config": {"record_call_sites": True}})
+def test_call_sites_of_results_are_recorded_where_that_is_wanted(world: World) -> None:
+    @ray.remote
+    def small() -> int:
+        return 1
+
+    @ray.remote(num_cpus=0)
+    class Maker:
+        def large(self) -> Any:
+            return array(1)
+
+    made = [small.remote(), Maker.remote().large.remote()]
+    ray.get(made)
+    rows = {row["object_id"]: row for row in state.list_objects()}
+    sites = [rows[ref.hex()]["call_site"] for ref in made]
+    assert "test_objects.py" in sites[0] and sites[0].endswith("(task small)")
+    assert "test_objects.py" in sites[1] and sites[1].endswith("large)")
+
+
+def test_small_results_have_an_owner_an_age_and_the_name_of_their_task(world: World) -> None:
+    @ray.remote
+    def small() -> int:
+        return 1
+
+    made = small.remote()
+    ray.get(made)
+    time.sleep(0.3)
+    (row,) = (row for row in state.list_objects() if row["object_id"] == made.hex())
+    assert row["call_site"] == "task small" and row["where"] == "INLINE"
+    assert 0.3 <= row["age_s"] < 30
+    assert row["owner"] and row["reference_kinds"] == ["LOCAL_REFERENCE"]
+
+
+@pytest.mark.cluster(cpus=3, init={"object_store_memory": 80 * MIB, "_system_config": {"spill_file_size": 8 * MIB}})
+def test_the_ledger_adds_up_to_what_the_arena_holds_while_anything_may_happen(world: World) -> None:
+    generator = np.random.default_rng(7)
+
+    @ray.remote
+    def grow(value: Any) -> Any:
+        return np.concatenate([value, value[: len(value) // 2]])
+
+    @ray.remote
+    def fail(value: Any) -> Any:
+        kept = ray.put(value[:MIB].copy())
+        raise ValueError(str(kept))
+
+    refs: list[Any] = []
+    views: list[Any] = []
+    for step in range(60):
+        kind = generator.integers(0, 6)
+        if kind <= 1 or not refs:
+            refs.append(ray.put(array(float(generator.uniform(0.05, 8)), step)))
+        elif kind == 2:
+            refs.append(grow.remote(refs[generator.integers(0, len(refs))]))
+        elif kind == 3:
+            refs.append(fail.remote(refs[0]))
+        elif kind == 4:
+            del refs[generator.integers(0, len(refs))]
+        else:
+            try:
+                views.append(ray.get(refs[generator.integers(0, len(refs))]))
+            except ray.exceptions.TaskError:
+                pass
+            del views[:-2]
+
+        def adds_up() -> bool:
+            rows, stores = state.list_objects(limit=1 << 60), state.list_stores()
+            return sum(row["memory_bytes"] for row in rows) == sum(store["used"] for store in stores)
+
+        if step % 6 == 0:
+            world.eventually(adds_up, "the bytes of all objects should add up to what the arena has given out")
+    ray.wait(refs, num_returns=len(refs))
+    del refs, views
     settle(world)
 
 

@@ -11,6 +11,7 @@ import thornback as ray
 from tests.worlds.conftest import World
 from tests.worlds.test_objects import MIB, array, settle
 from thornback.util import state
+from thornback.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 STORE = 80 * MIB
 SMALL_STORE = pytest.mark.cluster(
@@ -28,6 +29,12 @@ QUOTA = pytest.mark.cluster(
     cpus=2,
     init={"object_store_memory": STORE, "_system_config": {"spill_limit": 40 * MIB, "allocation_wait": 300_000_000}},
 )
+
+
+def nothing_on_disk() -> bool:
+    return all(
+        store["spilled_bytes"] == store["spill_files"] == store["outside_bytes"] == 0 for store in state.list_stores()
+    )
 
 
 @SMALL_STORE
@@ -64,7 +71,7 @@ def test_four_times_the_store_flows_through_a_map_and_a_shuffle(world: World) ->
     assert sum(amount for _, amount in results) == expected_sum
     del pieces
     settle(world)
-    assert all(store["spilled_bytes"] == 0 == store["spill_files"] for store in state.list_stores())
+    world.eventually(nothing_on_disk, "all spill files should be deleted")
 
 
 @SMALL_STORE
@@ -87,12 +94,6 @@ def test_pinned_objects_stay_in_memory(world: World) -> None:
     assert any(rows[ref.hex()]["disk_bytes"] for ref in others)
     del kept, others
     settle(world)
-
-
-@SMALL_STORE
-def test_a_value_larger_than_the_store_names_both_sizes(world: World) -> None:
-    with pytest.raises(ray.exceptions.ObjectStoreFullError, match=r"209,\d{3},\d{3} bytes does not fit.*83,886,080"):
-        ray.put(array(200))
 
 
 @SMALL_STORE
@@ -158,3 +159,55 @@ def test_nodes_fetch_what_others_have_spilled(world: World) -> None:
     assert sum(row["memory_bytes"] for row in rows) == sum(store["used"] for store in stores)
     del refs, groups
     settle(world)
+
+
+@NO_SPILLING
+def test_a_value_larger_than_the_store_without_spilling_names_both_sizes(world: World) -> None:
+    with pytest.raises(
+        ray.exceptions.ObjectStoreFullError, match=r"209,\d{3},\d{3} bytes does not fit.*83,886,080.*spill_limit=0"
+    ):
+        ray.put(array(200))
+
+
+@QUOTA
+def test_a_value_larger_than_the_store_and_the_quota_names_all_sizes(world: World) -> None:
+    with pytest.raises(
+        ray.exceptions.ObjectStoreFullError, match=r"209,\d{3},\d{3} bytes does not fit.*83,886,080.*41,943,040"
+    ):
+        ray.put(array(200))
+
+
+@pytest.mark.only("simulated")
+@pytest.mark.cluster(cpus=2, nodes=2, init={"object_store_memory": STORE})
+def test_a_value_larger_than_the_store_reaches_other_nodes(world: World) -> None:
+    @ray.remote
+    def check(value: Any) -> bool:
+        return bool((value == 7).all())
+
+    ref = ray.put(array(100, 7))
+    for node in ray.nodes():
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        assert ray.get(check.options(scheduling_strategy=there).remote(ref))
+    assert sum(store["outside_bytes"] >= 100 * MIB for store in state.list_stores()) == 2
+    del ref
+    settle(world)
+    world.eventually(nothing_on_disk, "files of large values should be deleted on all nodes")
+
+
+@SMALL_STORE
+def test_half_empty_spill_files_are_rewritten(world: World) -> None:
+    noise = np.random.default_rng(1).integers(0, 255, 4 * MIB, dtype=np.uint8)
+    refs = [ray.put(np.roll(noise, index)) for index in range(60)]
+    kept = {index: refs[index] for index in range(0, 60, 8)}
+    del refs
+
+    def is_compact() -> bool:
+        (store,) = state.list_stores()
+        return bool(store["spilled_bytes"] <= 2 * store["spilled_needed"] + 16 * MIB)
+
+    world.eventually(is_compact, "files of 240 MiB, of which 32 MiB are needed, should be rewritten")
+    for index, ref in kept.items():
+        assert np.array_equal(ray.get(ref), np.roll(noise, index)), f"object {index} should be what was put"
+    del kept, ref
+    settle(world)
+    world.eventually(nothing_on_disk, "rewritten files should be deleted with their objects")

@@ -64,6 +64,8 @@ class ActorMethod:
         task_id, object_ids = blocking.call_actor(
             runtime, handle._actor_id, template, args, kwargs, info.max_pending_calls, info.out_of_order
         )
+        if runtime.core.config.record_call_sites:
+            blocking.note_call_site(runtime, object_ids, f"{call_site()} (method {template.name})")
         if template.num_returns == STREAMING:
             return ObjectRefGenerator(task_id, runtime)
         return several(object_ids, runtime)

@@ -99,6 +99,8 @@ def _add_copy(entry: dict[str, Any], row: dict[str, Any]) -> None:
 def _add_reference(entry: dict[str, Any], row: dict[str, Any]) -> None:
     if row["owned"]:
         entry["where"] = row["where"]
+        entry["age_s"] = max(entry["age_s"], row["age_s"])
+        entry["call_site"] = row["call_site"] or entry["call_site"]
     names = ("process", "owned", "kinds", "local", "holds", "lineage", "borrowers", "mapped")
     entry["references"].append({name: row[name] for name in names})
     entry["reference_kinds"] = sorted({*entry["reference_kinds"], *row["kinds"]})

@@ -33,6 +33,7 @@ class _Plan(NamedTuple):
     template: TaskTemplate
     definition: FunctionDefinition
     num_returns: int
+    notes_call_site: bool
 
 
 class RemoteFunction(Generic[P, R]):
@@ -102,6 +103,8 @@ class RemoteFunction(Generic[P, R]):
             parameters = self._parameters = parameters_of(self._function)
         parameters.check(self._name, args, kwargs)
         task_id, object_ids = blocking.submit(runtime, plan.template, plan.definition, args, kwargs)
+        if plan.notes_call_site:
+            blocking.note_call_site(runtime, object_ids, f"{call_site()} (task {self._name})")
         result: Any
         if plan.num_returns == 1:
             result = ObjectRef(object_ids[0], runtime)
@@ -141,7 +144,8 @@ class RemoteFunction(Generic[P, R]):
             )
             runtime.core.owner.sites.note(template, call_site())
             num_returns = 1 if template.num_returns == DYNAMIC else template.num_returns
-            plan = _Plan(runtime.drop, job_id, runtime_env, template, definition, num_returns)
+            notes_call_site = runtime.core.config.record_call_sites
+            plan = _Plan(runtime.drop, job_id, runtime_env, template, definition, num_returns, notes_call_site)
             if len(self._plans) >= _PLANS:
                 self._plans.clear()
             self._plans[key] = plan

@@ -46,7 +46,7 @@ from thornback.core.owner.references import Reference
 from thornback.core.runtime import Runtime, Waiter
 from thornback.core.serialization import Argument, Serialized, covering, dumps, dumps_arguments, loads, loads_value
 from thornback.core.waits.blocked import GET, NAMED_ACTOR, NEXT, PUT, WAIT
-from thornback.core.waits.thread import wait_for
+from thornback.core.waits.thread import ROOM_PATIENCE, wait_for
 
 LAST_WORDS = 2.0
 """Seconds that a driver which leaves waits for the GCS at most."""
@@ -69,10 +69,9 @@ def put(runtime: Runtime, value: Any, owner_pin: bool = False, origin: str = "")
     serialized = dumps(value)
     owner = runtime.core.owner
     with runtime.turn:
-        reference = owner.new_object()
+        reference = owner.new_object(origin)
     try:
-        reference.origin = origin
-        content = store(runtime, reference.object_id, serialized, reference.origin, owner_pin)
+        content = store(runtime, reference.object_id, serialized, origin, owner_pin)
     except BaseException:
         owner.dropped.append(reference.object_id)
         raise
@@ -93,9 +92,9 @@ def store(runtime: Runtime, object_id: ObjectId, value: Serialized, origin: str 
         return value.to_value()
     size, parts = layout.parts_of(value)
     with runtime.turn:
-        waiter = owner.objects.allocate(object_id, size, origin, pinned)
+        waiter = owner.writing.allocate(object_id, size, origin, pinned)
     try:
-        wait_for(runtime, waiter, None, (PUT, (object_id,), 1))
+        wait_for(runtime, waiter, None, (PUT, (object_id,), 1), ROOM_PATIENCE)
         answer: ObjectAllocated = waiter.result
         if answer.offset == -1:
             raise errors.ObjectStoreFullError(answer.reason)
@@ -103,24 +102,22 @@ def store(runtime: Runtime, object_id: ObjectId, value: Serialized, origin: str 
             owner.objects.memory.write(answer.offset, parts)
     except BaseException:
         with runtime.turn:
-            owner.objects.abort(object_id)
+            owner.writing.abort(object_id)
         raise
     if answer.offset >= 0:
         with runtime.turn:
-            owner.objects.seal(object_id)
+            owner.writing.seal(object_id)
     return Stored(size, (owner.node_id,), value.contained)
 
 
 class Fetch:
     """Several values on their way to this process."""
 
-    __slots__ = ("abandoned", "ahead", "blocks", "runtime", "waiter")
+    __slots__ = ("abandoned", "blocks", "runtime", "waiter")
 
     def __init__(self, runtime: Runtime, object_ids: Sequence[ObjectId]) -> None:
         self.runtime = runtime
         self.abandoned = False
-        self.ahead = 0
-        """Bytes, if nobody waits for it yet."""
         self.blocks: dict[ObjectId, Block | None] = {}
         unique = dict.fromkeys(object_ids)
         self.waiter = Waiter(len(unique))
@@ -424,6 +421,15 @@ def _submit(
         task = owner.tasks.submit(template, definition, arguments, dependencies, parent, actor_id)
         _drop_temporaries(runtime, args, kwargs, dependencies)
         return task.task_id, task.returns()
+
+
+def note_call_site(runtime: Runtime, object_ids: Sequence[ObjectId], site: str) -> None:
+    """These results were asked for by that line; for people, where ``record_call_sites`` is on."""
+    with runtime.turn:
+        for object_id in object_ids:
+            reference = runtime.core.owner.references.table.get(object_id)
+            if reference is not None:
+                reference.origin = site
 
 
 def captured(strategy: Strategy, parent: Strategy) -> Strategy:

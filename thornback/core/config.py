@@ -100,6 +100,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     oom_retries: int = -1
     """Retries of a task whose worker was ended to save the node's memory, besides ``max_retries``; -1: no limit. A task
     with ``max_retries=0`` has none."""
+    record_call_sites: bool = False
+    """Note for each call of a task or method which line made it, for lists of objects; it costs about 2 us per call.
+    Lines of ``put`` are always noted."""
     lineage_limit: int = 1024 * MIB
     """Bytes of task arguments that an owner keeps to rebuild lost objects."""
     resend_after: int = 200 * MILLISECOND

@@ -82,14 +82,19 @@ class DurableStore(Protocol):
         """What was committed, at the start of a process."""
 
 
+OUTSIDE = 1 << 42
+"""Offsets from here on lie outside of the shared memory, in files on disk (:meth:`Disk.extend`): file number
+``offset // OUTSIDE``, byte ``offset % OUTSIDE``."""
+
+
 class ObjectMemory(Protocol):
     """The shared memory of one node, as bytes at offsets. Who owns which bytes is decided by
-    :class:`thornback.core.objects.store.NodeStore`; this port only maps them.
+    :class:`thornback.core.objects.store.NodeStore`; this port only maps them, and the files beside it.
     """
 
     @property
     def capacity(self) -> int:
-        """Size in bytes."""
+        """Size in bytes, without what lies outside."""
 
     def write(self, offset: int, parts: Sequence[memoryview | bytes]) -> None:
         """Copy ``parts`` one after the other to ``offset``; the block was allocated to the caller and is unsealed."""
@@ -131,8 +136,23 @@ class Disk(Protocol):
         """Fill the block at ``offset`` in memory with a piece, then start a turn with ``then("")``; or with
         ``then(reason)`` if the file is gone, torn or corrupt."""
 
+    def fetch(self, piece: Piece, offset: int, size: int, then: Callable[[bytes, str], None]) -> None:
+        """Read a part of the object that a piece holds; start a turn with ``then(data, "")``, or, if any byte of the
+        piece is not what was written, with ``then(b"", reason)``."""
+
+    def copy(self, file: str, pieces: Sequence[Piece], then: Callable[[Sequence[Piece], str], None]) -> None:
+        """Copy pieces of other files to a new one as they are, then start a turn as after :meth:`write`. Files from
+        which is copied stay until then, unless they are deleted: the copy may fail for it."""
+
     def delete(self, file: str) -> None:
         """Remove a file; what is being read of it may fail."""
+
+    def extend(self, offset: int, size: int, then: Callable[[str], None]) -> None:
+        """Make a file of ``size`` bytes that all processes of the node find in their :class:`ObjectMemory` at
+        ``offset``, from :data:`OUTSIDE` on; then start a turn with ``then("")``, or with ``then(reason)``."""
+
+    def shorten(self, offset: int) -> None:
+        """Remove what :meth:`extend` has made; whoever has it mapped keeps its bytes."""
 
 
 class StartWorker(NamedTuple):

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from thornback.core.ports import OUTSIDE
+
 
 class _Watch(weakref.ref[np.ndarray]):
     """Knows when the array under all views of one ``read`` is gone."""
@@ -31,6 +33,8 @@ class NodeMemory:
         self._offsets: list[int] = []
         self._watches: dict[int, _Watch] = {}
         self._reads = 0
+        self._outside: dict[int, int] = {}
+        """Size of each file beside the memory, by its offset."""
 
     @property
     def capacity(self) -> int:
@@ -50,12 +54,26 @@ class NodeMemory:
     def write(self, offset: int, parts: Sequence[memoryview | bytes]) -> None:
         """Copy ``parts`` one after the other to ``offset``."""
         data = b"".join(parts)
-        if offset < 0 or offset + len(data) > self._capacity:
+        if offset < 0 or offset + len(data) > self._end_of(offset):
             raise ValueError(f"write of {len(data)} bytes at {offset} is outside of the {self._capacity} bytes")
         self.discard(offset, len(data))
         if data:
             self._blocks[offset] = data
             insort(self._offsets, offset)
+
+    def _end_of(self, offset: int) -> int:
+        if offset < OUTSIDE:
+            return self._capacity
+        start = offset // OUTSIDE * OUTSIDE
+        return start + self._outside.get(start, 0)
+
+    def extend(self, offset: int, size: int) -> None:
+        """A file beside the memory begins to exist."""
+        self._outside[offset] = size
+
+    def shorten(self, offset: int) -> None:
+        """It is deleted."""
+        self.discard(offset, self._outside.pop(offset, 0))
 
     def read(self, offset: int, size: int, released: Callable[[], None]) -> memoryview:
         """A read-only view; ``released`` is called when the last view derived from it is gone."""
@@ -93,6 +111,7 @@ class NodeMemory:
         """The node lost power."""
         self._blocks.clear()
         self._offsets.clear()
+        self._outside.clear()
         self._watches.clear()
 
     def _view_gone(self, watch: weakref.ref[np.ndarray]) -> None:

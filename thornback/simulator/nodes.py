@@ -123,6 +123,7 @@ class Node:
         world = self.world
         ports = process.ports()
         self.spill.files.clear()
+        self.spill.outside.clear()
         return NodeCore(
             self.node_id,
             self.name,

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from zlib import crc32
 
 from thornback.core.config import MIB, SECOND
-from thornback.core.ports import Clock, ObjectMemory, Piece
+from thornback.core.ports import Clock, Piece
+from thornback.simulator.memory import NodeMemory
 
 
 class SpillFiles:
@@ -27,11 +28,26 @@ class SpillFiles:
         self.latency = latency
         self.failing = ""
         self.tear = 0
+        self.outside: dict[int, int] = {}
+        """Sizes of the files that hold objects larger than the node's memory."""
 
     @property
     def used(self) -> int:
         """Bytes of all files."""
-        return sum(map(len, self.files.values()))
+        return sum(map(len, self.files.values())) + sum(self.outside.values())
+
+    def bytes_of(self, piece: Piece) -> bytes | None:
+        """What was written as a piece; None if it is not there, or not whole."""
+        part = bytes(self.files.get(piece.file, b"")[piece.offset : piece.offset + piece.stored])
+        return part if len(part) == piece.stored and crc32(part) == piece.checksum else None
+
+    def refusal(self, size: int) -> str:
+        """Why so many bytes cannot be written now; "" if they can."""
+        if self.failing:
+            return self.failing
+        if self.used + size > self.capacity:
+            return f"the disk is full: {self.used:,} of {self.capacity:,} bytes are in use"
+        return ""
 
     def corrupt(self, file: str, at: int) -> None:
         """Flip the bits of one byte."""
@@ -46,7 +62,7 @@ class SimulatedDisk:
         clock: of the process, so that what it started ends with it.
     """
 
-    def __init__(self, clock: Clock, memory: ObjectMemory, files: SpillFiles) -> None:
+    def __init__(self, clock: Clock, memory: NodeMemory, files: SpillFiles) -> None:
         self._clock = clock
         self._memory = memory
         self._files = files
@@ -58,8 +74,9 @@ class SimulatedDisk:
 
         def end() -> None:
             size = sum(size for _, size in blocks)
-            if files.failing or files.used + size > files.capacity:
-                then((), files.failing or f"the disk is full: {files.used:,} of {files.capacity:,} bytes are in use")
+            reason = files.refusal(size)
+            if reason:
+                then((), reason)
                 return
             data = bytearray()
             pieces = []
@@ -79,22 +96,70 @@ class SimulatedDisk:
         """Fill the block at ``offset`` with a piece."""
 
         def end() -> None:
-            data = self._files.files.get(piece.file)
-            if data is None:
-                then("the spill file is gone")
-                return
-            part = bytes(data[piece.offset : piece.offset + piece.stored])
-            if len(part) != piece.stored or crc32(part) != piece.checksum:
-                then("the spill file is torn or corrupt")
+            part = self._files.bytes_of(piece)
+            if part is None:
+                then("the spill file is torn, corrupt or gone")
                 return
             self._memory.write(offset, [part])
             then("")
 
         self._after(piece.stored, end)
 
+    def fetch(self, piece: Piece, offset: int, size: int, then: Callable[[bytes, str], None]) -> None:
+        """Read a part of a piece."""
+
+        def end() -> None:
+            part = self._files.bytes_of(piece)
+            if part is None:
+                then(b"", "the spill file is torn, corrupt or gone")
+            else:
+                then(part[offset : offset + size], "")
+
+        self._after(size, end)
+
+    def copy(self, file: str, pieces: Sequence[Piece], then: Callable[[Sequence[Piece], str], None]) -> None:
+        """Copy pieces of other files to a new one, as they are."""
+        files = self._files
+        size = sum(piece.stored for piece in pieces)
+
+        def end() -> None:
+            data = bytearray()
+            copies = []
+            reason = files.refusal(size)
+            for piece in pieces:
+                part = files.files.get(piece.file, b"")[piece.offset : piece.offset + piece.stored]
+                if len(part) != piece.stored:
+                    reason = f"the spill file {piece.file} is torn, or gone"
+                copies.append(piece._replace(file=file, offset=len(data)))
+                data += part
+            if reason:
+                then((), reason)
+                return
+            files.files[file] = data
+            then(copies, "")
+
+        self._after(2 * size, end)
+
     def delete(self, file: str) -> None:
         """Remove a file."""
         self._files.files.pop(file, None)
+
+    def extend(self, offset: int, size: int, then: Callable[[str], None]) -> None:
+        """Make a file beside the memory."""
+
+        def end() -> None:
+            reason = self._files.refusal(size)
+            if not reason:
+                self._files.outside[offset] = size
+                self._memory.extend(offset, size)
+            then(reason)
+
+        self._after(0, end)
+
+    def shorten(self, offset: int) -> None:
+        """Remove a file beside the memory."""
+        self._files.outside.pop(offset, None)
+        self._memory.shorten(offset)
 
     def _after(self, size: int, end: Callable[[], None]) -> None:
         now = self._clock.now()

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from thornback.core.config import MIB
+from thornback.core.ports import OUTSIDE
+from thornback.transports.outside_files import OutsideFiles
 
 SHARE_OF_MEMORY = 0.3
 LARGE = 8 * MIB
@@ -113,8 +115,9 @@ def _view_gone(watch: _Watch) -> None:
 class Arena:
     """The :class:`thornback.core.ports.ObjectMemory` of one process. Maps the file at first use."""
 
-    def __init__(self, fd: int, capacity: int) -> None:
+    def __init__(self, fd: int, capacity: int, session_directory: Path) -> None:
         self.fd = fd
+        self.outside = OutsideFiles(session_directory)
         self._capacity = capacity
         self._mapped: mmap.mmap | None = None
         self._bytes = memoryview(b"")
@@ -132,17 +135,21 @@ class Arena:
 
     def write(self, offset: int, parts: Sequence[memoryview | bytes]) -> None:
         """Copy ``parts`` one after the other to ``offset``."""
-        self._map()
+        if offset >= OUTSIDE:
+            target, at = memoryview(self.outside.map(offset)), offset % OUTSIDE
+        else:
+            self._map()
+            target, at = self._bytes, offset
         for part in parts:
             source = memoryview(part)
             if source.format != "B" or source.ndim != 1:
                 source = source.cast("B")
-            end = offset + len(source)
+            end = at + len(source)
             if len(source) < LARGE:
-                self._bytes[offset:end] = source
+                target[at:end] = source
             else:
-                _copy_in_parallel(self._bytes[offset:end], source)
-            offset = end
+                _copy_in_parallel(target[at:end], source)
+            at = end
 
     def view(self, offset: int, size: int) -> memoryview:
         """The bytes themselves, for the node process."""
@@ -153,7 +160,8 @@ class Arena:
         """A read-only view; ``released`` is called, from any thread, when the last view derived from it is gone."""
         import numpy as np  # costs too much for processes that only handle small values
 
-        block = np.frombuffer(self._map(), np.uint8, size, offset)
+        mapped, at = (self.outside.map(offset), offset % OUTSIDE) if offset >= OUTSIDE else (self._map(), offset)
+        block = np.frombuffer(mapped, np.uint8, size, at)
         block.flags.writeable = False
         watch = _Watch(block, _view_gone)
         watch.released = released

@@ -8,116 +8,27 @@ behind its length (8 bytes, little-endian). The checksum covers what lies in the
 
 from __future__ import annotations
 
-import os
 import queue
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from struct import Struct
-from typing import Any, BinaryIO, Protocol
+from typing import Any
 from zlib import crc32
 
 from thornback.core.config import KIB, MIB, Config
 from thornback.core.ports import Piece
-from thornback.transports import session
 from thornback.transports.arena import Arena
 from thornback.transports.loop import EventLoop
+from thornback.transports.spill_places import Directory, Place, open_places
 
-CODECS = ("", "lz4", "zstd", "snappy", "gzip", "brotli")
 CHUNK = 8 * MIB
 SAMPLE = 64 * KIB
 WORTH_IT = 0.9
 """A sample must shrink to less than this share for its block to be compressed."""
-FULL = 0.95
-"""Share of a disk beyond which nothing is spilled to it."""
 THREADS = 2
 _LENGTH = Struct("<Q")
-_PREFIX = "thornback-spill-"
-
-
-class Place(Protocol):
-    """A directory for spill files."""
-
-    name: str
-
-    def create(self, file: str, room: int) -> BinaryIO:
-        """Open a new file for up to ``room`` bytes; OSError if it cannot be."""
-
-    def open(self, file: str) -> BinaryIO:
-        """Open a file for reading."""
-
-    def delete(self, file: str) -> None:
-        """Remove a file; no harm if it is not there."""
-
-    def remove(self) -> None:
-        """Remove all files."""
-
-
-class Directory:
-    """A directory of this machine."""
-
-    def __init__(self, path: Path) -> None:
-        self.name = str(path)
-        self._path = path
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-    def create(self, file: str, room: int) -> BinaryIO:
-        """Open a new file."""
-        usage = shutil.disk_usage(self._path)
-        if usage.used + room > FULL * usage.total:
-            raise OSError(f"{self.name} has only {usage.free:,} bytes left")
-        return open(self._path / file, "xb", buffering=0)
-
-    def open(self, file: str) -> BinaryIO:
-        """Open a file for reading."""
-        return open(self._path / file, "rb", buffering=0)
-
-    def delete(self, file: str) -> None:
-        """Remove a file."""
-        (self._path / file).unlink(missing_ok=True)
-
-    def remove(self) -> None:
-        """Remove all files."""
-        shutil.rmtree(self._path, ignore_errors=True)
-
-
-class RemoteDirectory:
-    """A directory behind a URI of ``pyarrow.fs``."""
-
-    def __init__(self, uri: str, subdirectory: str) -> None:
-        from pyarrow import fs
-
-        self.name = uri
-        self._files, path = fs.FileSystem.from_uri(uri)
-        self._path = f"{path.rstrip('/')}/{subdirectory}"
-        self._files.create_dir(self._path, recursive=True)
-
-    def create(self, file: str, room: int) -> BinaryIO:
-        """Open a new file."""
-        stream: BinaryIO = self._files.open_output_stream(f"{self._path}/{file}")
-        return stream
-
-    def open(self, file: str) -> BinaryIO:
-        """Open a file for reading."""
-        stream: BinaryIO = self._files.open_input_file(f"{self._path}/{file}")
-        return stream
-
-    def delete(self, file: str) -> None:
-        """Remove a file."""
-        try:
-            self._files.delete_file(f"{self._path}/{file}")
-        except FileNotFoundError:
-            pass
-
-    def remove(self) -> None:
-        """Remove all files."""
-        try:
-            self._files.delete_dir(self._path)
-        except OSError:
-            pass
 
 
 def open_disk(config: Config, session_directory: Path, loop: EventLoop, memory: Arena) -> SpillDisk | None:
@@ -125,59 +36,10 @@ def open_disk(config: Config, session_directory: Path, loop: EventLoop, memory: 
     if config.spill_limit == 0:
         return None
     places = open_places(config.spill_directories, session_directory)
+    local = next((place for place in places if isinstance(place, Directory)), None)
+    if local is not None:
+        memory.outside.put_in(local.path)
     return SpillDisk(loop, memory, places, config.spill_codec)
-
-
-def check_places(config: Config) -> None:
-    """Find out, before anything is started, whether objects can be spilled where they should be.
-
-    Raises:
-        ValueError: a directory cannot be written (it is named), or the codec is not known.
-    """
-    if config.spill_limit == 0:
-        return
-    if config.spill_codec not in CODECS:
-        raise ValueError(f"spill_codec must be one of {', '.join(map(repr, CODECS))}, not {config.spill_codec!r}")
-    for name in config.spill_directories:
-        _open_place(name, f"{_PREFIX}probe-{os.getpid()}").remove()
-
-
-def open_places(directories: Sequence[str], session_directory: Path) -> list[Place]:
-    """The places for spill files, checked by writing to each; what earlier sessions left in them is removed.
-
-    Raises:
-        ValueError: one of them cannot be written; names it and says why.
-    """
-    if not directories:
-        runtime = os.environ.get("XDG_RUNTIME_DIR")
-        if not runtime or not session_directory.is_relative_to(runtime):
-            return [Directory(session_directory / "spill")]
-        directories = (tempfile.gettempdir(),)  # the session directory is in memory
-    for name in directories:
-        if "://" not in name:
-            _sweep(Path(name), session_directory.parent)
-    return [_open_place(name, _PREFIX + session_directory.name) for name in directories]
-
-
-def _open_place(name: str, subdirectory: str) -> Place:
-    try:
-        remote = "://" in name
-        place: Place = RemoteDirectory(name, subdirectory) if remote else Directory(Path(name) / subdirectory)
-        with place.create("probe", 0) as probe:
-            probe.write(b"thornback")
-        place.delete("probe")
-    except (OSError, ValueError) as error:
-        raise ValueError(f"objects cannot be spilled to {name!r} (spill_directories): {error}") from None
-    return place
-
-
-def _sweep(directory: Path, sessions: Path) -> None:
-    if not directory.is_dir():
-        return
-    for path in directory.iterdir():
-        name = path.name.removeprefix(_PREFIX)
-        if path.name.startswith(_PREFIX + "session-") and not session.is_live(sessions / name):
-            shutil.rmtree(path, ignore_errors=True)
 
 
 class SpillDisk:
@@ -195,6 +57,8 @@ class SpillDisk:
         self._codec = codec
         self._turn = 0
         self._place_of: dict[str, Place] = {}
+        self._checked: Piece | None = None
+        """The piece of which parts were read last."""
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
 
@@ -202,6 +66,11 @@ class SpillDisk:
 
     def write(self, file: str, blocks: Sequence[tuple[int, int]], then: Callable[[Sequence[Piece], str], None]) -> None:
         """Write the blocks to a new file."""
+        self._into_new_file(file, lambda place: self._write_file(place, file, blocks), then)
+
+    def _into_new_file(
+        self, file: str, write: Callable[[Place], list[Piece]], then: Callable[[Sequence[Piece], str], None]
+    ) -> None:
         self._turn += 1
         first = self._turn % len(self._places)
         order = self._places[first:] + self._places[:first]
@@ -210,7 +79,7 @@ class SpillDisk:
             reasons = []
             for place in order:
                 try:
-                    call = partial(then, self._write_file(place, file, blocks), "")
+                    call = partial(then, write(place), "")
                 except Exception as error:
                     reasons.append(f"{place.name}: {error}")
                     self._delete_quietly(place, file)
@@ -235,11 +104,44 @@ class SpillDisk:
 
         self._submit(job)
 
+    def fetch(self, piece: Piece, offset: int, size: int, then: Callable[[bytes, str], None]) -> None:
+        """Read a part of a piece; all of it is checked at the first part."""
+
+        def job() -> None:
+            try:
+                call = partial(then, self._read_part(piece, offset, size), "")
+            except Exception as error:
+                call = partial(then, b"", f"{type(error).__name__}: {error}")
+            self._finish(call)
+
+        self._submit(job)
+
+    def copy(self, file: str, pieces: Sequence[Piece], then: Callable[[Sequence[Piece], str], None]) -> None:
+        """Copy pieces of other files to a new one, as they are."""
+        self._into_new_file(file, lambda place: self._copy_pieces(place, file, pieces), then)
+
     def delete(self, file: str) -> None:
         """Remove a file."""
         place = self._place_of.pop(file, None)
         if place is not None:
             self._submit(lambda: self._delete_quietly(place, file))
+
+    def extend(self, offset: int, size: int, then: Callable[[str], None]) -> None:
+        """Make a file beside the shared memory."""
+
+        def job() -> None:
+            try:
+                self._memory.outside.make(offset, size)
+                reason = ""
+            except OSError as error:
+                reason = str(error)
+            self._finish(lambda: then(reason))
+
+        self._submit(job)
+
+    def shorten(self, offset: int) -> None:
+        """Remove a file beside the shared memory."""
+        self._submit(lambda: self._memory.outside.remove(offset))
 
     def close(self) -> None:
         """Remove all files; what is under way is given up."""
@@ -290,6 +192,41 @@ class SpillDisk:
                 at += stored
         return pieces
 
+    def _read_part(self, piece: Piece, offset: int, size: int) -> bytes:
+        place = self._place_holding(piece.file)
+        with place.open(piece.file) as stream:
+            if self._checked is not piece:
+                stream.seek(piece.offset)
+                checksum = 0
+                for start in range(0, piece.stored, CHUNK):
+                    checksum = crc32(_read_exactly(stream, min(CHUNK, piece.stored - start)), checksum)
+                if checksum != piece.checksum:
+                    raise OSError(f"the spill file {piece.file} in {place.name} is corrupt")
+                self._checked = piece
+            if not piece.codec:
+                stream.seek(piece.offset + offset)
+                return bytes(_read_exactly(stream, size))
+            return _decode_part(stream, piece, offset, size)
+
+    def _copy_pieces(self, place: Place, file: str, pieces: Sequence[Piece]) -> list[Piece]:
+        copies = []
+        with place.create(file, sum(piece.stored for piece in pieces)) as target:
+            at = 0
+            for piece in pieces:
+                with self._place_holding(piece.file).open(piece.file) as source:
+                    source.seek(piece.offset)
+                    for start in range(0, piece.stored, CHUNK):
+                        _write_all(target, _read_exactly(source, min(CHUNK, piece.stored - start)))
+                copies.append(piece._replace(file=file, offset=at))
+                at += piece.stored
+        return copies
+
+    def _place_holding(self, file: str) -> Place:
+        place = self._place_of.get(file)
+        if place is None:
+            raise OSError(f"the spill file {file} is gone")
+        return place
+
     def _shrinks(self, block: memoryview) -> bool:
         if not self._codec:
             return False
@@ -310,9 +247,7 @@ class SpillDisk:
             yield packed
 
     def _read_piece(self, piece: Piece, offset: int) -> None:
-        place = self._place_of.get(piece.file)
-        if place is None:
-            raise OSError(f"the spill file {piece.file} is gone")
+        place = self._place_holding(piece.file)
         with place.open(piece.file) as stream:
             stream.seek(piece.offset)
             target = self._memory.view(offset, piece.size)
@@ -340,6 +275,22 @@ def _decode(data: bytearray, name: str, target: memoryview) -> None:
         start += size
 
 
+def _decode_part(stream: Any, piece: Piece, offset: int, size: int) -> bytes:
+    """Some bytes of a compressed piece, of which only the chunks are read that hold them."""
+    decompress = _arrow_codec(piece.codec).decompress
+    parts: list[bytes] = []
+    at = piece.offset
+    for start in range(0, piece.size, CHUNK):
+        stream.seek(at)
+        (length,) = _LENGTH.unpack(_read_exactly(stream, _LENGTH.size))
+        end = min(start + CHUNK, piece.size)
+        if start < offset + size and end > offset:
+            plain = memoryview(decompress(_read_exactly(stream, length), end - start)).cast("B")
+            parts.append(bytes(plain[max(0, offset - start) : offset + size - start]))
+        at += _LENGTH.size + length
+    return b"".join(parts)
+
+
 def _arrow_codec(name: str) -> Any:
     import pyarrow
 
@@ -350,6 +301,12 @@ def _write_all(stream: Any, part: Any) -> None:
     view = memoryview(part)
     while len(view):
         view = view[stream.write(view) or len(view) :]
+
+
+def _read_exactly(stream: Any, size: int) -> memoryview:
+    data = memoryview(bytearray(size))
+    _read_all(stream, data)
+    return data
 
 
 def _read_all(stream: Any, target: memoryview) -> None:

@@ -43,7 +43,7 @@ class DriverRuntime(ProcessRuntime):
     ) -> None:
         config = Config.of(welcome.config)
         self._printer = LogPrinter(log_to_driver)
-        memory = Arena(memory_fd, welcome.memory_capacity)
+        memory = Arena(memory_fd, welcome.memory_capacity, directory)
         super().__init__(directory, welcome.worker_id, memory, config, None)
         self._node = node
         self._ended = Waiter()

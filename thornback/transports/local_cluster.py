@@ -18,7 +18,7 @@ from thornback.core.config import Config
 from thornback.core.messages import JobTerms
 from thornback.core.resources import CPU, GPU, MEMORY, OBJECT_STORE_MEMORY, to_units
 from thornback.core.runtime import Runtime
-from thornback.transports import arena, disk, session
+from thornback.transports import arena, session, spill_places
 from thornback.transports.driver_runtime import DriverRuntime
 from thornback.transports.links import listen, socket_path
 from thornback.transports.node_options import NodeOptions, to_json
@@ -166,7 +166,7 @@ def _start_node(
 ) -> tuple[Path, subprocess.Popen[bytes], socket.socket | None]:
     """Start a node process. Its socket accepts connections at once, before the process is up."""
     units = to_units(amounts)
-    disk.check_places(Config.of(config))
+    spill_places.check_places(Config.of(config))
     base = session.base_directory()
     session.sweep(base)
     directory, lock = session.create(base)

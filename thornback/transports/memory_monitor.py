@@ -47,10 +47,11 @@ def control_groups(root: Path = CGROUPS, membership: Path = Path("/proc/self/cgr
 
 
 def control_group(group: Path) -> tuple[int, int] | None:
-    """Used bytes and limit of a control group; None if it has no limit."""
-    for limit_name, used_name, cache_name in (
-        ("memory.max", "memory.current", "inactive_file"),
-        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    """Used bytes and limit of a control group; None if it has no limit. Shared memory counts, as it cannot be dropped;
+    the kernel lists it with anonymous pages, not with the cached files left out here."""
+    for limit_name, used_name, prefix in (
+        ("memory.max", "memory.current", ""),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
     ):
         try:
             limit = (group / limit_name).read_text().strip()
@@ -59,7 +60,7 @@ def control_group(group: Path) -> tuple[int, int] | None:
             used = int((group / used_name).read_text())
             for line in (group / "memory.stat").read_text().splitlines():
                 name, _, value = line.partition(" ")
-                if name == cache_name:
+                if name in (f"{prefix}inactive_file", f"{prefix}active_file"):
                     used -= int(value)
             return max(0, used), int(limit)
         except (OSError, ValueError):
@@ -89,7 +90,8 @@ class MemoryMonitor:
 
     Args:
         pids: of the workers.
-        report: called, in a turn, when more than ``threshold`` of the memory is in use.
+        look: called, in a turn, at every look.
+        report: called instead when more than ``threshold`` of the memory is in use.
     """
 
     def __init__(
@@ -98,12 +100,14 @@ class MemoryMonitor:
         period: int,
         threshold: float,
         pids: Callable[[], list[int]],
+        look: Callable[[], object],
         report: Callable[[MemoryReport], object],
     ) -> None:
         self._loop = loop
         self._period = period
         self._threshold = threshold
         self._pids = pids
+        self._look_only = look
         self._report = report
         self._groups = control_groups()
         if period > 0:
@@ -117,3 +121,5 @@ class MemoryMonitor:
             return
         if used > self._threshold * limit:
             self._report(MemoryReport(used, limit, {pid: private_bytes(pid) for pid in self._pids()}))
+        else:
+            self._look_only()

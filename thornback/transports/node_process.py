@@ -44,7 +44,7 @@ class NodeProcess:
         self._ending = False
         self._life_fd = options.life_fd
         capacity = options.object_store_memory
-        self._memory = arena.Arena(arena.create(capacity), capacity)
+        self._memory = arena.Arena(arena.create(capacity), capacity, self._directory)
         environment = WorkerEnvironment(options.directory, self._memory, StartedPage(), options.life_fd)
         # The loop comes first: the template, which the processes start, closes what it must not inherit.
         self._loop = EventLoop()
@@ -66,6 +66,7 @@ class NodeProcess:
             self._config.memory_check,
             self._config.memory_threshold,
             lambda: [worker.pid for worker in raylet.pool.workers.values() if worker.pid],
+            raylet.memory_guard.look,
             raylet.memory_guard.check,
         )
         listener = socket.socket(fileno=options.listener_fd)

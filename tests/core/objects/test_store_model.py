@@ -14,18 +14,25 @@ from thornback.core.ids import ObjectId, owner_of, return_id, task_id
 from thornback.core.messages import (
     AbortObject,
     AllocateObject,
+    ArgumentsFailed,
+    ArgumentsPinned,
     CopyChanged,
+    DropArguments,
     FreeObjects,
     ObjectAllocated,
     ObjectPinned,
+    PinArguments,
     PinFailed,
     PinObject,
     SealObject,
     TrimPins,
     UnpinObject,
+    Wanted,
 )
+from thornback.core.objects.arguments import ArgumentRequests
 from thornback.core.objects.pulls import Pulls
-from thornback.core.ports import NoTrace, Ports
+from thornback.core.objects.spilling import GARBAGE
+from thornback.core.ports import OUTSIDE, NoTrace, Ports
 from thornback.simulator.seeds import Streams
 
 CAPACITY = 64 * 40
@@ -41,6 +48,7 @@ class StoreModel(RuleBasedStateMachine):
         self.store = self.node.store
         ports = Ports(self.node.clock, Streams(1, b"model"), self.node.transport, NoTrace())
         self.pulls = Pulls(NODE, ports, self.store, CONFIG)
+        self.arguments = ArgumentRequests(self.store, self.pulls)
         self.counter = 0
         self.alive = [process(number) for number in range(1, 5)]
         self.sizes: dict[ObjectId, int] = {}
@@ -49,6 +57,9 @@ class StoreModel(RuleBasedStateMachine):
         self.writing: dict[ObjectId, tuple[bytes, int]] = {}
         self.sealed: dict[ObjectId, bytes] = {}
         self.reading: list[tuple[bytes, ObjectId]] = []
+        self.wanting: dict[int, tuple[bytes, list[ObjectId]]] = {}
+        """Tasks that wait for their arguments, by request."""
+        self.requests = 0
         self.pinned: dict[tuple[bytes, ObjectId], int] = {}
         self.freed: set[ObjectId] = set()
         self.damaged = False
@@ -73,6 +84,17 @@ class StoreModel(RuleBasedStateMachine):
                     self.reading.remove((to, message.object_id))
                     lost = message.object_id in self.freed or self.damaged
                     assert message.full or lost, message
+            elif isinstance(message, ArgumentsPinned):
+                reader, wanted = self.wanting.pop(message.request, (b"", []))
+                if reader and to in self.alive:
+                    assert sorted(wanted) == sorted(block[0] for block in message.blocks), "all of them, or none"
+                    for object_id in wanted:
+                        self.pinned[(reader, object_id)] = self.pinned.get((reader, object_id), 0) + 1
+            elif isinstance(message, ArgumentsFailed):
+                if to in self.alive:
+                    self.wanting.pop(message.request)
+                    lost = message.object_id in self.freed or self.damaged
+                    assert message.full or lost, message
             elif isinstance(message, CopyChanged):
                 if not message.present:
                     assert self.damaged
@@ -81,11 +103,11 @@ class StoreModel(RuleBasedStateMachine):
                 assert isinstance(message, TrimPins), message
 
     def data_of(self, object_id: ObjectId) -> bytes:
-        return (object_id * 100)[: self.sizes[object_id]]
+        return (object_id * 200)[: self.sizes[object_id]]
 
     # --- What processes do
 
-    @rule(data=st.data(), blocks=st.integers(1, 14))
+    @rule(data=st.data(), blocks=st.integers(1, 14) | st.just(60))
     def allocate(self, data: st.DataObject, blocks: int) -> None:
         if not self.alive:
             return
@@ -120,6 +142,31 @@ class StoreModel(RuleBasedStateMachine):
             object_id = data.draw(st.sampled_from(known))
             self.reading.append((reader, object_id))
             self.pulls.on_pin_object(reader, PinObject(object_id, self.sizes[object_id], (NODE,)))
+            self.collect()
+
+    @rule(data=st.data(), ahead=st.booleans())
+    def want_arguments(self, data: st.DataObject, ahead: bool) -> None:
+        known = sorted(set(self.sealed) - self.freed)
+        if known and self.alive:
+            reader = data.draw(st.sampled_from(self.alive))
+            wanted = data.draw(st.lists(st.sampled_from(known), min_size=1, max_size=3, unique=True))
+            self.requests += 1
+            self.wanting[self.requests] = (reader, wanted)
+            objects = tuple(Wanted(object_id, self.sizes[object_id], (NODE,)) for object_id in wanted)
+            self.arguments.on_pin_arguments(reader, PinArguments(self.requests, objects, ahead))
+            self.collect()
+
+    @rule(data=st.data(), start=st.booleans())
+    def decide_on_arguments(self, data: st.DataObject, start: bool) -> None:
+        """The task starts before it has its arguments, or goes elsewhere."""
+        if self.wanting:
+            request = data.draw(st.sampled_from(sorted(self.wanting)))
+            reader, _ = self.wanting[request]
+            if start:
+                self.arguments.on_pin_arguments(reader, PinArguments(request, (), False))
+            else:
+                del self.wanting[request]
+                self.arguments.on_drop_arguments(reader, DropArguments(request))
             self.collect()
 
     @rule(data=st.data())
@@ -158,9 +205,11 @@ class StoreModel(RuleBasedStateMachine):
         self.asked = {key: writer for key, writer in self.asked.items() if writer != dead}
         self.writing = {key: value for key, value in self.writing.items() if value[0] != dead}
         self.reading = [item for item in self.reading if item[0] != dead]
+        self.wanting = {key: value for key, value in self.wanting.items() if value[0] != dead}
         self.pinned = {key: count for key, count in self.pinned.items() if key[0] != dead}
         self.store.process_died(dead)
         self.pulls.process_died(dead)
+        self.arguments.process_died(dead)
         self.store.on_allocate_object(dead, AllocateObject(return_id(task_id(dead, 10_000), 0), 64))
         self.collect()
 
@@ -190,10 +239,25 @@ class StoreModel(RuleBasedStateMachine):
 
     @invariant()
     def blocks_do_not_overlap(self) -> None:
-        entries = [entry for entry in self.store.entries.values() if entry.offset >= 0]
+        entries = [entry for entry in self.store.entries.values() if 0 <= entry.offset < OUTSIDE]
         ranges = sorted((entry.offset, entry.offset + entry.size) for entry in entries)
         assert all(end <= start for (_, end), (start, _) in pairwise(ranges))
         assert sum(entry.size for entry in entries) == self.store.allocator.used <= CAPACITY
+
+    @invariant()
+    def disk_holds_no_more_than_a_multiple_of_what_is_needed(self) -> None:
+        spilling = self.store.spilling
+        needed = sum(entry.piece.stored for entry in self.store.entries.values() if entry.piece is not None)
+        assert spilling.bytes_needed == needed
+        at_rest = not spilling.compacting and all(file.movable for file in spilling.files.values())
+        if at_rest and not any(file.readers for file in spilling.files.values()):
+            assert spilling.bytes_on_disk <= GARBAGE * needed + CONFIG.spill_file_size
+
+    @invariant()
+    def large_objects_lie_in_files_of_their_own(self) -> None:
+        outside = {entry.offset: entry.size for entry in self.store.entries.values() if entry.offset >= OUTSIDE}
+        assert self.node.files.outside.items() >= outside.items()
+        assert sum(outside.values()) <= self.store.outside.bytes
 
     @invariant()
     def pinned_bytes_are_those_that_were_sealed(self) -> None:
@@ -208,6 +272,10 @@ class StoreModel(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.node.files.failing = ""
+        for request, (reader, _) in list(self.wanting.items()):
+            del self.wanting[request]
+            self.arguments.on_drop_arguments(reader, DropArguments(request))
+        self.collect()
         for reader, object_id in list(self.pinned):
             while (reader, object_id) in self.pinned:
                 self.unpin(reader, object_id)
@@ -217,13 +285,14 @@ class StoreModel(RuleBasedStateMachine):
             self.kill(dead)
         self.node.clock.advance(60 * SECOND)
         self.collect()
-        assert not self.reading and not self.asked
+        assert not self.reading and not self.asked and not self.wanting and not self.arguments.requests
         assert not self.store.entries and not len(self.store.room) and not self.pulls.active
         assert (
             self.store.allocator.used == 0 == self.store.spilling.bytes_on_disk == self.store.spilling.bytes_under_way
         )
         assert not self.node.files.files and not self.store.spilling.files
-        assert not self.store._copies and not self.store._clean and not self.store._dirty
+        assert not self.node.files.outside and not self.store.outside.bytes
+        assert not len(self.store.evictable) and not self.store.evictable.ready
 
 
 StoreModel.TestCase.settings = settings(

@@ -15,7 +15,7 @@ from thornback.core.messages import DYNAMIC, STREAMING, Content, Dependency, Sto
 from thornback.core.objects import layout
 from thornback.core.serialization import NO_ARGUMENTS, Argument, covering, dumps, error_value, loads, loads_value
 from thornback.core.waits.blocked import ARGUMENT, GENERATOR
-from thornback.core.waits.thread import wait_for
+from thornback.core.waits.thread import ROOM_PATIENCE, wait_for
 
 if TYPE_CHECKING:
     from thornback.core.executor.executor import Executor
@@ -24,8 +24,6 @@ TASK = "task"
 CALL = "actor call"
 CREATION = "actor creation"
 CHECKPOINT = "actor checkpoint"
-ARGUMENT_PATIENCE = 5.0
-"""Seconds that a task waits for a large argument before it lends its CPU to others."""
 
 
 class Outcome:
@@ -171,38 +169,47 @@ class Execution:
                 return function, [], {}
             args, kwargs = loads(self.arguments.data, self.arguments.buffers)
             if self.dependencies:
-                values = [self._load(dependency) for dependency in self.dependencies]
+                values = self._load_dependencies()
                 args = [values[each.index] if type(each) is Argument else each for each in args]
                 kwargs = {key: values[each.index] if type(each) is Argument else each for key, each in kwargs.items()}
         finally:
             covering.reset(token)
         return function, args, kwargs
 
-    def _load(self, dependency: Dependency) -> Any:
-        if isinstance(dependency.content, Value):
-            return loads_value(dependency.content)
-        host = self.executor.runtime
-        fetch = self.executor.arguments.fetch(self, dependency)
+    def _load_dependencies(self) -> list[Any]:
+        """The values of arguments that were references."""
+        large = self._large_arguments()
         try:
-            # Arguments mostly come soon. Others would take their room if they had this CPU meanwhile; but if the
-            # argument must be made again first, somebody needs it.
-            if not host.block(fetch.waiter, ARGUMENT_PATIENCE):
-                wait = (ARGUMENT, (dependency.object_id,), 1)
-                wait_for(host, fetch.waiter, None, wait)
-        except BaseException:
-            with host.turn:
-                fetch.abandon()
-            raise
+            return [self._load(dependency, large) for dependency in self.dependencies]
+        finally:
+            if large:
+                large.clear()
+                with self.executor.runtime.turn:
+                    self.executor.arguments.taken(self)
+
+    def _large_arguments(self) -> dict[ObjectId, Value | memoryview]:
+        """What to unpickle for those that were not in the call itself; waits until all are in this node's memory."""
+        host = self.executor.runtime
         with host.turn:
-            content = fetch.contents()[dependency.object_id]
-            fetch.release()
-        if isinstance(content, Value):
-            value = loads_value(content)
-            if content.is_error:
-                raise value
-            return value
-        data, buffers = layout.split(content)
-        return loads(data, buffers)
+            waiter = self.executor.arguments.waiter_of(self)
+        if waiter is None:
+            return {}
+        # If an argument must be made again first, somebody needs the CPU for it.
+        object_ids = tuple(dependency.object_id for dependency in self.dependencies)
+        wait_for(host, waiter, None, (ARGUMENT, object_ids, len(object_ids)), ROOM_PATIENCE)
+        with host.turn:
+            return self.executor.arguments.take(self)
+
+    def _load(self, dependency: Dependency, large: dict[ObjectId, Value | memoryview]) -> Any:
+        content = large.get(dependency.object_id, dependency.content)
+        if isinstance(content, memoryview):
+            data, buffers = layout.split(content)
+            return loads(data, buffers)
+        assert isinstance(content, Value)
+        value = loads_value(content)
+        if content.is_error:
+            raise value
+        return value
 
     # --- Results
 
@@ -301,6 +308,7 @@ class Execution:
         else:
             outcome.retryable = self._is_retryable(error)
             outcome.error = self._error_value(error)
+        error.__traceback__ = None  # its frames would keep arguments in memory
 
     def _drop_results(self, outcome: Outcome) -> None:
         stored = [index for index, content in enumerate(outcome.results) if isinstance(content, Stored)]
@@ -326,7 +334,6 @@ class Execution:
         cause: BaseException | None = error
         if isinstance(error, errors.TaskError):
             cause = error.cause or error
-        error.__traceback__ = None
         return error_value(errors.TaskError(self.name, cause, "".join(lines), where))
 
 

@@ -62,10 +62,11 @@ class Executor:
         self.generators = Generators(self)
         self.actor = ActorHost(self)
         self.checkpoints = Checkpoints(self)
-        self.parts = (self.generators, self.actor, self.checkpoints)
+        self.parts = (self.arguments, self.generators, self.actor, self.checkpoints)
         self._timeline = Timeline(owner.worker_id, ports)
         self._calls: dict[bytes, int] = {}
         self._cpu: deque[Waiter] = deque()
+        self._blocked: dict[TaskId, None] = {}
         self._worn_out = False
         """``max_calls`` was reached: the raylet ends this process as soon as the owner has the last reply."""
 
@@ -149,7 +150,7 @@ class Executor:
     def enqueue(self, execution: Execution) -> None:
         """Something is to be run; call :meth:`start_next` for its lane afterwards."""
         if execution.dependencies:
-            self.arguments.prefetch(execution)
+            self.arguments.queued(execution)
         self.lanes[execution.lane].queue.append(execution)
 
     def start_next(self, name: str) -> None:
@@ -163,7 +164,11 @@ class Executor:
                 self.trace.event("task.started", execution.task_id, self._place_of(execution))
             if execution.kind == TASK:
                 self.user_code.mark_started(execution.sequence)
+            if execution.dependencies:
+                self.arguments.started(execution)
             self.user_code.start(execution)
+        if self.arguments.waiting:
+            self.arguments.prefetch()
 
     def _place_of(self, execution: Execution) -> tuple[object, ...]:
         """For the trace: which attempt it is, of what kind, for whom, and where it starts."""
@@ -177,6 +182,7 @@ class Executor:
         lane = self.lanes[execution.lane]
         lane.running -= 1
         self.running.pop(execution.task_id, None)
+        self._blocked.pop(execution.task_id, None)
         self.generators.forget(execution.task_id)
         if execution.dependencies:
             self.arguments.forget(execution)
@@ -217,6 +223,7 @@ class Executor:
 
     def block(self, context: TaskContext) -> None:
         """The running task waits: others may use its CPU, and what is queued behind it goes elsewhere."""
+        self._blocked[context.task_id] = None
         execution = self.running.get(context.task_id)
         if execution is not None and execution.kind == TASK:
             if self.lanes[""].queue:
@@ -226,6 +233,7 @@ class Executor:
 
     def unblock(self, context: TaskContext) -> Waiter:
         """The task has what it waited for; the waiter completes when it has a CPU again."""
+        self._blocked.pop(context.task_id, None)
         waiter = Waiter()
         self._cpu.append(waiter)
         self.owner.leases.return_idle_here()
@@ -234,6 +242,11 @@ class Executor:
         if execution is not None and execution.kind == TASK:
             waiter.result = (execution.caller, execution.source)
         return waiter
+
+    def makes_progress(self, task: TaskId) -> bool:
+        """Whether a task runs, and does not wait for others, as far as is known: only those that hold a CPU tell."""
+        execution = self.running.get(task)
+        return execution is not None and execution.context.holds_cpu and task not in self._blocked
 
     def on_cpu_acquired(self, sender: Address, message: CpuAcquired) -> None:
         """The raylet has a CPU for the task that waited."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from thornback.core.ids import NodeId, ObjectId, WorkerId
-from thornback.core.messages.base import Message
+from thornback.core.messages.base import Message, Record
 from thornback.core.messages.values import Content
 
 
@@ -183,3 +183,52 @@ class KeepCopy(Message, frozen=True, tag=164):
 
 class TrimPins(Message, frozen=True, tag=165):
     """Raylet to process: room is short; give back the pins of objects that you do not read now."""
+
+
+class Wanted(Record, frozen=True):
+    """An object that a task needs, and where it was when its owner told."""
+
+    object_id: ObjectId
+    size: int
+    nodes: tuple[NodeId, ...]
+
+
+class PinArguments(Message, frozen=True, tag=210):
+    """Worker to its raylet: a task wants to read all of these at once; answered with ArgumentsPinned or
+    ArgumentsFailed. Repeated with ``ahead=False`` when the task starts before the answer."""
+
+    request: int
+    """Of this worker; never used twice."""
+    objects: tuple[Wanted, ...]
+    ahead: bool
+    """The task has not started: take only what room is left over."""
+
+
+class ArgumentsPinned(Message, frozen=True, tag=211):
+    """Raylet to worker: all are here, and stay until UnpinObject."""
+
+    request: int
+    blocks: tuple[tuple[ObjectId, int, int], ...]
+    """Object, offset into the node's shared memory, size."""
+
+
+class ArgumentsFailed(Message, frozen=True, tag=212):
+    """Raylet to worker: one of them cannot be had, and none is pinned."""
+
+    request: int
+    object_id: ObjectId
+    nodes: tuple[NodeId, ...]
+    """Those that do not have it."""
+    reason: str
+    full: bool = False
+    """It exists, but there was no room for all of them in time."""
+
+
+class DropArguments(Message, frozen=True, tag=213):
+    """Worker to its raylet: the objects of this request are not needed, or not now."""
+
+    request: int
+
+
+class ArgumentsInUse(Message, frozen=True, tag=214):
+    """Worker to its raylet, in answer to TrimPins: a task runs here with large arguments."""

@@ -6,7 +6,9 @@ from typing import Any
 
 from thornback.core.config import SECOND
 from thornback.core.ids import owner_of, short
+from thornback.core.objects.entry import Entry
 from thornback.core.objects.store import NodeStore
+from thornback.core.ports import OUTSIDE
 
 
 def rows(store: NodeStore) -> list[dict[str, Any]]:
@@ -18,8 +20,8 @@ def rows(store: NodeStore) -> list[dict[str, Any]]:
             "owner": owner_of(entry.object_id).hex(),
             "node_id": store.node_id.hex(),
             "size": entry.size,
-            "memory_bytes": store.allocator.size_of(entry.offset) if entry.offset >= 0 else 0,
-            "disk_bytes": 0 if entry.piece is None else entry.piece.stored,
+            "memory_bytes": _memory(store, entry),
+            "disk_bytes": entry.size if entry.offset >= OUTSIDE else 0 if entry.piece is None else entry.piece.stored,
             "sealed": entry.sealed,
             "primary": entry.primary,
             "freed": entry.doomed,
@@ -40,9 +42,15 @@ def summary(store: NodeStore) -> dict[str, Any]:
         "used": store.allocator.used,
         "largest_free": store.allocator.largest(),
         "objects": len(store.entries),
-        "pinned": sum(store.allocator.size_of(entry.offset) for entry in store.entries.values() if entry.pins),
+        "pinned": sum(_memory(store, entry) for entry in store.entries.values() if entry.pins),
         "waiting_for_room": len(store.room),
         "spilled_bytes": store.spilling.bytes_on_disk,
+        "spilled_needed": store.spilling.bytes_needed,
+        "outside_bytes": store.outside.bytes,
         "spill_files": len(store.spilling.files),
         "spill_trouble": store.spilling.trouble,
     }
+
+
+def _memory(store: NodeStore, entry: Entry) -> int:
+    return store.allocator.size_of(entry.offset) if 0 <= entry.offset < OUTSIDE else 0

@@ -1,8 +1,8 @@
-"""Objects on disk: which go there when memory runs short, in which file, and when a file can be deleted."""
+"""Objects on disk: which go there when memory runs short, in which file, and when a file is rewritten or deleted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from thornback.core.backoff import Backoff
 from thornback.core.config import Config
@@ -10,11 +10,14 @@ from thornback.core.ids import NodeId, ObjectId
 from thornback.core.objects.entry import OUT, Entry
 from thornback.core.ports import Disk, Piece, Ports
 
+GARBAGE = 2
+"""Files are rewritten when they hold more than this many times the bytes that are still needed (and a file more)."""
+
 
 class SpillFile:
     """One file that holds the bytes of several objects."""
 
-    __slots__ = ("live", "name", "size")
+    __slots__ = ("compacting", "live", "movable", "name", "needed", "readers", "size")
 
     def __init__(self, name: str, size: int) -> None:
         self.name = name
@@ -22,6 +25,14 @@ class SpillFile:
         """Bytes on disk."""
         self.live: dict[ObjectId, Entry] = {}
         """Those that are still needed, in the order in which they lie."""
+        self.needed = 0
+        """Bytes on disk that belong to them."""
+        self.readers = 0
+        """Pieces that are being read."""
+        self.compacting = False
+        """What is needed of it is being copied to a new file."""
+        self.movable = True
+        """That has not failed yet."""
 
 
 class Spilling:
@@ -41,6 +52,8 @@ class Spilling:
         self.config = config
         self.files: dict[str, SpillFile] = {}
         self.bytes_on_disk = 0
+        self.bytes_needed = 0
+        """Of those on disk: what belongs to objects that still exist there."""
         self.bytes_under_way = 0
         """In memory, of files being written."""
         self.trouble = ""
@@ -53,6 +66,8 @@ class Spilling:
         self._backoff = Backoff(config.spill_retry, config.spill_retry_limit)
         self._failures = 0
         self._random = ports.random.stream("spill-retry")
+        self.compacting = False
+        """Files are being copied together."""
 
     # --- Out
 
@@ -86,10 +101,13 @@ class Spilling:
                 break
         return batch, size
 
+    def _new_name(self) -> str:
+        self._counter += 1
+        return f"{self._prefix}-{self._counter}.spill"
+
     def _write(self, batch: list[Entry], size: int) -> None:
         assert self.disk is not None
-        self._counter += 1
-        name = f"{self._prefix}-{self._counter}.spill"
+        name = self._new_name()
         for entry in batch:
             entry.moving = OUT
         self._writes += 1
@@ -103,7 +121,7 @@ class Spilling:
             if reason:
                 self._pause_until = self.clock.now() + self._backoff.delay(self._failures, self._random)
             else:
-                self._note_file(name, batch, pieces)
+                self._note_file(name, list(zip(batch, pieces, strict=True)))
             for entry in batch:
                 entry.moving = ""
             for entry in batch:
@@ -111,12 +129,14 @@ class Spilling:
 
         self.disk.write(name, [(entry.offset, entry.size) for entry in batch], then)
 
-    def _note_file(self, name: str, batch: list[Entry], pieces: Sequence[Piece]) -> None:
-        file = self.files[name] = SpillFile(name, sum(piece.stored for piece in pieces))
+    def _note_file(self, name: str, contents: list[tuple[Entry, Piece]]) -> None:
+        file = self.files[name] = SpillFile(name, sum(piece.stored for _, piece in contents))
         self.bytes_on_disk += file.size
-        for entry, piece in zip(batch, pieces, strict=True):
+        for entry, piece in contents:
             entry.piece = piece
             file.live[entry.object_id] = entry
+            file.needed += piece.stored
+            self.bytes_needed += piece.stored
             if self.trace.enabled:
                 self.trace.event("object.spilled", entry.object_id, piece.stored)
 
@@ -127,16 +147,40 @@ class Spilling:
 
     # --- Back in
 
-    def following(self, entry: Entry) -> Entry | None:
-        """What lies behind an object in its file and is on disk only: it will probably be wanted next."""
-        if entry.piece is None:
-            return None
-        found = False
-        for other in self.files[entry.piece.file].live.values():
-            if found:
-                return other if other.offset < 0 and not other.moving else None
-            found = other is entry
-        return None
+    def read(self, entry: Entry, then: Callable[[str], None]) -> None:
+        """Fill an object's block in memory from disk, then call ``then`` with "", or with why that failed."""
+        assert self.disk is not None and entry.piece is not None
+        file = self.files[entry.piece.file]
+        file.readers += 1
+
+        def end(reason: str) -> None:
+            file.readers -= 1
+            then(reason)
+            self._delete_unneeded(file)
+
+        self.disk.read(entry.piece, entry.offset, end)
+
+    def fetch(self, entry: Entry, offset: int, size: int, then: Callable[[bytes, str], None]) -> None:
+        """Read a part of an object that stays on disk, then call ``then(data, "")``, or ``then(b"", reason)``."""
+        assert self.disk is not None and entry.piece is not None
+        file = self.files[entry.piece.file]
+        file.readers += 1
+
+        def end(data: bytes, reason: str) -> None:
+            file.readers -= 1
+            then(data, reason)
+            self._delete_unneeded(file)
+
+        self.disk.fetch(entry.piece, offset, size, end)
+
+    def following(self, entry: Entry) -> Iterator[Entry]:
+        """What lies behind an object in its file: it will probably be wanted next."""
+        assert entry.piece is not None
+        others = iter(list(self.files[entry.piece.file].live.values()))
+        for other in others:
+            if other is entry:
+                break
+        return others
 
     @property
     def over_limit(self) -> bool:
@@ -147,13 +191,76 @@ class Spilling:
 
     def drop(self, entry: Entry) -> None:
         """An object is not needed on disk any more; a file goes with the last of its objects."""
+        if entry.piece is not None:
+            self._forget(entry)
+            self._compact()
+
+    def _forget(self, entry: Entry) -> None:
         piece, entry.piece = entry.piece, None
-        if piece is None:
-            return
+        assert piece is not None
         file = self.files[piece.file]
         del file.live[entry.object_id]
-        if not file.live:
-            del self.files[piece.file]
+        file.needed -= piece.stored
+        self.bytes_needed -= piece.stored
+        self._delete_unneeded(file)
+
+    def _delete_unneeded(self, file: SpillFile) -> None:
+        if not file.live and not file.readers and not file.compacting and self.files.get(file.name) is file:
+            del self.files[file.name]
             self.bytes_on_disk -= file.size
             assert self.disk is not None
             self.disk.delete(file.name)
+
+    # --- Compaction
+
+    def _compact(self) -> None:
+        """Copy what is still needed of the emptiest files to a new one, when more than half of all bytes on disk (and
+        more than a file) is needed no more. What is copied is then less than what comes free: each byte that is ever
+        spilled is written at most twice, on average."""
+        allowed = GARBAGE * self.bytes_needed + self.config.spill_file_size
+        if self.compacting or self.bytes_on_disk <= allowed or self.disk is None:
+            return
+        chosen: list[SpillFile] = []
+        size = 0
+        for file in sorted(self.files.values(), key=lambda file: (file.needed / file.size, file.name)):
+            if size + file.needed > self.config.spill_file_size and chosen:
+                break
+            if file.movable and file.live and file.needed * GARBAGE <= file.size:
+                chosen.append(file)
+                size += file.needed
+        if chosen:
+            self._rewrite(self.disk, chosen)
+
+    def _rewrite(self, disk: Disk, files: list[SpillFile]) -> None:
+        self.compacting = True
+        entries = [entry for file in files for entry in file.live.values()]
+        old = [entry.piece for entry in entries if entry.piece is not None]
+        name = self._new_name()
+        for file in files:
+            file.compacting = True
+
+        def then(pieces: Sequence[Piece], reason: str) -> None:
+            self.compacting = False
+            for file in files:
+                file.compacting = False
+            if not reason:
+                self._moved(name, list(zip(entries, old, pieces, strict=True)))
+            for file in files:
+                file.movable = not reason
+                self._delete_unneeded(file)
+            self._compact()
+
+        disk.copy(name, old, then)
+
+    def _moved(self, name: str, moves: list[tuple[Entry, Piece, Piece]]) -> None:
+        if self.trace.enabled:
+            self.trace.event("spill.compacted", name.encode(), len(moves))
+        still = [(entry, new) for entry, old, new in moves if entry.piece is old]
+        for entry, _ in still:
+            self._forget(entry)
+        self._note_file(name, still)
+        file = self.files[name]
+        written = sum(new.stored for _, _, new in moves)
+        self.bytes_on_disk += written - file.size
+        file.size = written
+        self._delete_unneeded(file)

@@ -2,7 +2,8 @@
 
 When memory is short, room is made in this order: copies whose primary is on another node go; primaries that are on disk
 already leave memory; the least recently used of the others are written to disk. What somebody reads stays. If that is
-not enough, the demand waits (:mod:`.room`).
+not enough, the demand waits (:mod:`.room`). What is larger than the whole memory goes to a file of its own at once
+(:mod:`.outside`).
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from thornback.core.config import MILLISECOND, Config
-from thornback.core.ids import NODE_ID_SIZE, Address, ObjectId, owner_of, short
+from thornback.core.deaths import DeadProcesses
+from thornback.core.ids import Address, ObjectId, owner_of, short
 from thornback.core.messages import (
     AbortObject,
     AllocateObject,
+    ArgumentsInUse,
     CopyChanged,
     FreeObjects,
     KeepCopy,
@@ -25,14 +28,16 @@ from thornback.core.messages import (
     UnpinObject,
 )
 from thornback.core.objects.allocator import Allocator
-from thornback.core.objects.entry import IN, Entry
-from thornback.core.objects.room import RoomQueue
+from thornback.core.objects.entry import Entry
+from thornback.core.objects.evictable import Evictable
+from thornback.core.objects.outside import Outside
+from thornback.core.objects.restoring import Restoring
+from thornback.core.objects.room import Key, Rank, RoomQueue
 from thornback.core.objects.spilling import Spilling
-from thornback.core.ports import Disk, ObjectMemory, Ports
+from thornback.core.ports import OUTSIDE, Disk, ObjectMemory, Ports
 
 EXISTS = -2
 NO_ROOM = -1
-DEAD_LIMIT = 100_000
 TRIM_PERIOD = 50 * MILLISECOND
 LAST_WORDS = 200 * MILLISECOND
 """After the news that a writer has ended, its messages may still come: what it has written and replied is not lost."""
@@ -56,14 +61,13 @@ class NodeStore:
         self.disk = disk
         self.config = config
         self.allocator = Allocator(memory.capacity)
-        self.spilling = Spilling(node_id, ports, disk, config, self._spilled)
+        self.spilling = Spilling(node_id, ports, disk, config, self.settle)
         self.room = RoomQueue(ports.clock, config.allocation_wait, lambda: self.spilling.bytes_under_way > 0)
         self.entries: dict[ObjectId, Entry] = {}
-        self._copies: dict[ObjectId, Entry] = {}
-        """In memory and not used, least recently used first: copies; primaries that are on disk as well; the others."""
-        self._clean: dict[ObjectId, Entry] = {}
-        self._dirty: dict[ObjectId, Entry] = {}
-        self.dead: dict[Address, None] = {}
+        self.evictable = Evictable()
+        self.restoring = Restoring(self)
+        self.outside = Outside(disk, config, lambda: self.spilling.bytes_on_disk + self.spilling.bytes_under_way)
+        self.dead = DeadProcesses()
         self._trim_timer = False
         self._retry_timer = False
 
@@ -105,42 +109,71 @@ class NodeStore:
         """Find room for an object that is not here: ``then(entry, "")``; or ``then(None, reason)``; or, if the object
         has come in another way meanwhile, ``then(None, "")``."""
         if size > self.allocator.capacity:
-            then(
-                None,
-                f"an object of {size:,} bytes does not fit into this node's object store of "
-                f"{self.allocator.capacity:,} bytes; raise object_store_memory",
-            )
+            self._reserve_outside(object_id, size, writer, then)
             return
 
         def attempt() -> bool:
             if object_id in self.entries:
                 then(None, "")
                 return True
-            offset = self._take(size)
+            offset = self.take(size)
             if offset is None:
                 return False
-            entry = self.entries[object_id] = Entry(object_id, offset, size, writer, self.clock.now())
-            then(entry, "")
+            then(self.add(object_id, offset, size, writer), "")
             return True
 
-        self._settle((writer, object_id), size, reading, attempt, lambda: then(None, self._full(size)))
+        rank = Rank.READ if reading else Rank.WRITE
+        self.demand((writer, object_id), size, rank, attempt, lambda: then(None, self.full(size)))
 
-    def _settle(
-        self,
-        key: tuple[Address, ObjectId],
-        size: int,
-        reading: bool,
-        attempt: Callable[[], bool],
-        fail: Callable[[], None],
+    def add(self, object_id: ObjectId, offset: int, size: int, writer: Address) -> Entry:
+        """A new object, in room that was taken for it."""
+        entry = self.entries[object_id] = Entry(object_id, offset, size, writer, self.clock.now())
+        return entry
+
+    def _reserve_outside(
+        self, object_id: ObjectId, size: int, writer: Address, then: Callable[[Entry | None, str], None]
     ) -> None:
-        if (len(self.room) and not reading) or not attempt():
-            self.room.add(key, size, reading, attempt, fail)
-            self._make_room()
+        def made(offset: int, reason: str) -> None:
+            if reason:
+                text = (
+                    f"an object of {size:,} bytes does not fit into this node's object store of "
+                    f"{self.allocator.capacity:,} bytes, nor on disk: {reason}; raise object_store_memory"
+                )
+                then(None, text)
+            elif object_id in self.entries:
+                self.outside.release(offset)
+                then(None, "")
+            else:
+                entry = self.add(object_id, offset, size, writer)
+                then(entry, "")
+                if self.is_dead(writer):
+                    self._abort_unsealed(entry)
+
+        self.outside.allocate(size, made)
+
+    def demand(self, key: Key, size: int, rank: Rank, attempt: Callable[[], bool], fail: Callable[[], None]) -> None:
+        """Take room: ``attempt()`` returns whether that is settled, and is called again as room becomes free; or
+        ``fail()`` when the wait was too long."""
+        if (not len(self.room) or rank == Rank.READ) and self.room.settles_at_once(attempt):
+            return
+        self.room.add(key, size, rank, attempt, fail)
+        self._serve_room(freed=False)
+
+    def withdraw(self, key: Key) -> None:
+        """A demand is void; others need not wait for it."""
+        if self.room.withdraw(key):
+            self._serve_room(freed=False)
+
+    def _serve_room(self, freed: bool = True) -> None:
+        """Something has changed: serve who waits, and make room for those who still do."""
+        self.room.serve(freed)
+        self._make_room()
+        if len(self.room) and not self.spilling.bytes_under_way:
+            self.room.serve(freed=False, overtaking=True)
 
     def on_abort_object(self, sender: Address, message: AbortObject) -> None:
         """A process will not write what it asked for."""
-        if self.room.withdraw((sender, message.object_id)):
-            self.room.serve(freed=False)
+        self.withdraw((sender, message.object_id))
         entry = self.entries.get(message.object_id)
         if entry is not None and not entry.sealed and entry.writer == sender:
             self.abort(entry)
@@ -167,11 +200,11 @@ class NodeStore:
             call(entry)
         if self.is_dead(owner_of(entry.object_id)):
             entry.doomed = True
-        self._settled(entry)
+        self.settle(entry)
 
     def abort(self, entry: Entry) -> None:
         """Its writer has given up or is gone; whoever waits is told."""
-        self._delete(entry)
+        self.delete(entry)
         calls, entry.on_seal = entry.on_seal, []
         for call in calls:
             call(None)
@@ -181,73 +214,6 @@ class NodeStore:
             self.abort(entry)
 
     # --- Reading
-
-    def bring(self, entry: Entry, then: Callable[[str | None], None]) -> None:
-        """Call ``then(None)`` when a sealed object is in memory, at once if it is; with the reason if there is no room
-        for it; with "" if it turned out to be lost."""
-        if entry.in_memory:
-            then(None)
-            return
-        entry.on_present.append(then)
-        if entry.moving == IN:
-            return
-        entry.moving = IN
-
-        def attempt() -> bool:
-            offset = self._take(entry.size)
-            if offset is not None:
-                self._restore(entry, offset)
-            return offset is not None
-
-        def fail() -> None:
-            entry.moving = ""
-            self._present(entry, self._full(entry.size))
-
-        self._settle((self.node_id, entry.object_id), entry.size, True, attempt, fail)
-
-    def _restore(self, entry: Entry, offset: int) -> None:
-        assert self.disk is not None and entry.piece is not None
-        entry.offset = offset
-
-        def then(reason: str) -> None:
-            entry.moving = ""
-            if reason:
-                self._lost_on_disk(entry, reason)
-                return
-            if self.trace.enabled:
-                self.trace.event("object.restored", entry.object_id, (self.node_id, entry.offset, entry.size))
-            if self.spilling.over_limit:
-                self.spilling.drop(entry)
-            self._present(entry, None)
-
-        self.disk.read(entry.piece, offset, then)
-        self._read_ahead(entry)
-
-    def _read_ahead(self, entry: Entry) -> None:
-        following = self.spilling.following(entry)
-        if following is None or following.size > self.config.spill_ahead or len(self.room):
-            return
-        offset = self.allocator.allocate(following.size)
-        if offset is not None:
-            if self.trace.enabled:
-                self.trace.event("memory.taken", self.node_id, (offset, following.size))
-            following.moving = IN
-            self._restore(following, offset)
-
-    def _present(self, entry: Entry, reason: str | None) -> None:
-        calls, entry.on_present = entry.on_present, []
-        for call in calls:
-            call(reason)
-        self._settled(entry)
-
-    def _lost_on_disk(self, entry: Entry, reason: str) -> None:
-        if self.trace.enabled:
-            self.trace.event("object.unreadable", entry.object_id, reason)
-        calls, entry.on_present = entry.on_present, []
-        self._delete(entry)
-        self.transport.send(owner_of(entry.object_id), CopyChanged(entry.object_id, False, reason))
-        for call in calls:
-            call("")
 
     def pin_for(self, entry: Entry, reader: Address) -> None:
         """A process wants to read a sealed object: it is told where it is, once it is in memory, and it stays there."""
@@ -262,56 +228,96 @@ class NodeStore:
             else:
                 self.transport.send(reader, PinFailed(entry.object_id, (self.node_id,), "its spill file is damaged"))
 
-        self.bring(entry, then)
+        self.restoring.bring(entry, then)
 
     def pin(self, entry: Entry, reader: Address) -> None:
         """The object stays until the reader is done."""
-        entry.pins[reader] = entry.pins.get(reader, 0) + 1
-        self._unpark(entry)
+        self.hold(entry, reader)
+        self.transport.send(reader, ObjectPinned(entry.object_id, entry.offset, entry.size))
+
+    def hold(self, entry: Entry, reader: Address) -> None:
+        """Keep an object in memory for a reader."""
         if self.trace.enabled:
             self.trace.event("object.pinned", entry.object_id, (self.node_id, reader, entry.offset, entry.size))
-        self.transport.send(reader, ObjectPinned(entry.object_id, entry.offset, entry.size))
+        entry.pins[reader] = entry.pins.get(reader, 0) + 1
+        self.evictable.unpark(entry)
+
+    def hold_no_more(self, entry: Entry, reader: Address) -> None:
+        """Undo :meth:`hold` in the same turn: nothing has become free by it."""
+        if self.trace.enabled:
+            self.trace.event("object.unpinned", entry.object_id, (self.node_id, reader, 1))
+        entry.pins[reader] -= 1
+        if not entry.pins[reader]:
+            del entry.pins[reader]
+        if not entry.used and not entry.moving and 0 <= entry.offset < OUTSIDE:
+            self.evictable.park(entry)
+
+    def let_go(self, entry: Entry, reader: Address, count: int = 1) -> None:
+        """The reader needs it no more."""
+        if reader not in entry.pins:
+            return
+        if self.trace.enabled:
+            self.trace.event("object.unpinned", entry.object_id, (self.node_id, reader, count))
+        entry.pins[reader] -= count
+        if entry.pins[reader] <= 0:
+            del entry.pins[reader]
+        self.settle(entry)
 
     def on_unpin_object(self, sender: Address, message: UnpinObject) -> None:
         """A reader is done."""
         entry = self.entries.get(message.object_id)
-        if entry is None or sender not in entry.pins:
-            return
-        entry.pins[sender] -= message.count
-        if self.trace.enabled:
-            self.trace.event("object.unpinned", entry.object_id, (self.node_id, sender, message.count))
-        if entry.pins[sender] <= 0:
-            del entry.pins[sender]
-        self._settled(entry)
+        if entry is not None:
+            self.let_go(entry, sender, message.count)
+
+    def on_arguments_in_use(self, sender: Address, message: ArgumentsInUse) -> None:
+        """A task runs with large arguments: its end will make room."""
+        self.room.note_use()
 
     # --- Room
 
-    def _take(self, size: int) -> int | None:
+    def give_back(self, offset: int, size: int) -> None:
+        """A block in memory is free again."""
+        if self.trace.enabled:
+            self.trace.event("memory.given", self.node_id, (offset, size))
+        self.allocator.release(offset)
+
+    def take_free(self, size: int) -> int | None:
+        """Room that is free now."""
         offset = self.allocator.allocate(size)
-        while offset is None and self.evict_one():
-            offset = self.allocator.allocate(size)
         if offset is not None and self.trace.enabled:
             self.trace.event("memory.taken", self.node_id, (offset, size))
         return offset
 
+    def take(self, size: int) -> int | None:
+        """Room, for which others may have to go; None if that is not enough, and then nothing goes."""
+        if self.allocator.capacity - self.allocator.used + self.evictable.ready < size:
+            return None
+        offset = self.take_free(size)
+        while offset is None and self.evict_one():
+            offset = self.take_free(size)
+        return offset
+
     def evict_one(self) -> bool:
         """Free the memory of the least recently used object of which there is another copy; False: there is none."""
-        for entry in self._copies.values():
-            self._delete(entry)
-            self.transport.send(owner_of(entry.object_id), CopyChanged(entry.object_id, False))
-            return True
-        for entry in self._clean.values():
-            del self._clean[entry.object_id]
+        entry = self.evictable.next()
+        if entry is None:
+            return False
+        if self.trace.enabled:
+            self.trace.event("object.evicted", entry.object_id, entry.primary)
+        if entry.primary:
+            self.evictable.unpark(entry)
             self._release_memory(entry)
-            return True
-        return False
+        else:
+            self.delete(entry)
+            self.transport.send(owner_of(entry.object_id), CopyChanged(entry.object_id, False))
+        return True
 
     def _make_room(self) -> None:
         """Demands wait: write objects to disk, and ask readers for what they hold without need."""
         if not len(self.room):
             return
-        for entry in self.spilling.start(list(self._dirty.values()), self.room.wanted, self.room.readers > 0):
-            del self._dirty[entry.object_id]
+        for entry in self.spilling.start(self.evictable.unspilled(), self.room.wanted, self.room.readers > 0):
+            self.evictable.unpark(entry)
         if self.spilling.pause and not self._retry_timer:
             self._retry_timer = True
             self.clock.call_after(self.spilling.pause, self._retry)
@@ -330,34 +336,21 @@ class NodeStore:
         self._trim_timer = False
         self._make_room()
 
-    def _spilled(self, entry: Entry) -> None:
-        self._settled(entry)
-
-    def _settled(self, entry: Entry) -> None:
+    def settle(self, entry: Entry) -> None:
         """After a change: delete what nobody needs, park what nobody reads, and serve who waits for room."""
         if entry.used or entry.moving or not entry.sealed or entry.object_id not in self.entries:
             return
         if entry.doomed:
-            self._delete(entry)
+            self.delete(entry)
             return
-        if entry.offset >= 0:
-            self._unpark(entry)
-            if not entry.primary:
-                self._copies[entry.object_id] = entry
-            elif entry.piece is not None:
-                self._clean[entry.object_id] = entry
-            elif not entry.keep:
-                self._dirty[entry.object_id] = entry
+        if 0 <= entry.offset < OUTSIDE:
+            self.evictable.park(entry)
         if len(self.room):
-            self.room.serve()
-            self._make_room()
+            self._serve_room()
 
-    def _unpark(self, entry: Entry) -> None:
-        for parked in (self._copies, self._clean, self._dirty):
-            parked.pop(entry.object_id, None)
-
-    def _full(self, size: int) -> str:
-        in_memory = [entry for entry in self.entries.values() if entry.offset >= 0]
+    def full(self, size: int) -> str:
+        """Why there is no room: who has it."""
+        in_memory = [entry for entry in self.entries.values() if 0 <= entry.offset < OUTSIDE]
         largest = sorted(in_memory, key=lambda entry: (-entry.size, entry.object_id))[:5]
         pinned = sum(entry.size for entry in in_memory if entry.pins)
         holders = "; ".join(
@@ -384,7 +377,7 @@ class NodeStore:
             entry = self.entries.get(object_id)
             if entry is not None:
                 entry.doomed = True
-                self._settled(entry)
+                self.settle(entry)
 
     def on_keep_copy(self, sender: Address, message: KeepCopy) -> None:
         """The node with the primary copy is gone: ours must not be evicted."""
@@ -393,18 +386,20 @@ class NodeStore:
             self.transport.send(sender, CopyChanged(message.object_id, False))
         else:
             entry.primary = True
-            self._settled(entry)
+            self.settle(entry)
 
     def _release_memory(self, entry: Entry) -> None:
-        if self.trace.enabled:
-            self.trace.event("memory.given", self.node_id, (entry.offset, entry.size))
-        self.allocator.release(entry.offset)
+        if entry.offset >= OUTSIDE:
+            self.outside.release(entry.offset)
+        else:
+            self.give_back(entry.offset, entry.size)
         self.memory.discard(entry.offset, entry.size)
         entry.offset = -1
 
-    def _delete(self, entry: Entry) -> None:
+    def delete(self, entry: Entry) -> None:
+        """The object is gone from this node."""
         del self.entries[entry.object_id]
-        self._unpark(entry)
+        self.evictable.unpark(entry)
         if entry.offset >= 0:
             self._release_memory(entry)
         self.spilling.drop(entry)
@@ -412,20 +407,18 @@ class NodeStore:
             detail = (self.node_id, entry.sealed, entry.primary, entry.doomed)
             self.trace.event("object.deleted", entry.object_id, detail)
         if len(self.room):
-            self.room.serve()
+            self._serve_room()
 
     # --- Deaths
 
     def is_dead(self, address: Address) -> bool:
         """Whether that process, or its node, has ended."""
-        return address in self.dead or address[:NODE_ID_SIZE] in self.dead
+        return address in self.dead
 
     def process_died(self, address: Address) -> None:
         """A process or node has ended: its pins and unfinished writes go, and all that it owned. The owners of other
         things that it has written learn that they exist, in case it could not tell them."""
-        self.dead[address] = None
-        if len(self.dead) > DEAD_LIMIT:
-            del self.dead[next(iter(self.dead))]
+        self.dead.add(address)
         self.room.process_died(address)
         for entry in list(self.entries.values()):
             owner = owner_of(entry.object_id)
@@ -438,4 +431,4 @@ class NodeStore:
                 entry.doomed = True
             elif entry.primary and entry.writer == address:
                 self.transport.send(owner, CopyChanged(entry.object_id, True))
-            self._settled(entry)
+            self.settle(entry)

@@ -110,7 +110,9 @@ class Actors:
         """Register an actor of ours with the GCS once its arguments are known; holds them until it is dead."""
         creation = self.creations[spec.actor_id] = ActorCreation(spec, dependencies)
         references = self.owner.references
-        handle = references.new_owned(return_id(spec.actor_id, 0))
+        handle = references.new_owned(
+            return_id(spec.actor_id, 0), 1, f"actor {spec.definition.name}", self.owner.ports.clock.now()
+        )
         handle.released = False
         client = self.clients[spec.actor_id] = ActorClient(spec.actor_id)
         client.out_of_order = spec.out_of_order

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from thornback.core.ids import owner_of, short, task_of
+from thornback.core.config import SECOND
+from thornback.core.ids import owner_of, short
 from thornback.core.messages import Stored, Value
 from thornback.core.owner.references import Reference
 
@@ -40,8 +41,7 @@ def rows(owner: Owner) -> list[dict[str, Any]]:
 
 
 def _row(owner: Owner, reference: Reference) -> dict[str, Any]:
-    content = reference.content
-    task = owner.tasks.table.get(task_of(reference.object_id))
+    content, origin = reference.content, reference.origin
     return {
         "object_id": reference.object_id.hex(),
         "owner": owner_of(reference.object_id).hex(),
@@ -56,6 +56,7 @@ def _row(owner: Owner, reference: Reference) -> dict[str, Any]:
         "lineage": reference.lineage,
         "borrowers": {} if reference.borrowers is None else {short(k): v for k, v in reference.borrowers.items()},
         "nodes": [node.hex() for node in content.nodes] if isinstance(content, Stored) else [],
-        "call_site": reference.origin or ("" if task is None else f"task {task.template.name}"),
+        "call_site": origin if isinstance(origin, str) else f"task {origin.name}",
+        "age_s": (owner.ports.clock.now() - reference.made) / SECOND if reference.made else 0.0,
         "mapped": reference.object_id in owner.objects.blocks,
     }

@@ -9,20 +9,16 @@ from typing import Any
 from thornback.core import errors
 from thornback.core.ids import Address, NodeId, ObjectId, node_of, owner_of, short
 from thornback.core.messages import (
-    AbortObject,
-    AllocateObject,
     Content,
     CopyChanged,
     FreeObjects,
     GetObject,
     KeepCopy,
-    ObjectAllocated,
     ObjectContent,
     ObjectPinned,
     ObjectUnavailable,
     PinFailed,
     PinObject,
-    SealObject,
     Stored,
     TrimPins,
     UnpinObject,
@@ -30,7 +26,6 @@ from thornback.core.messages import (
 )
 from thornback.core.owner.references import Reference, ReferenceTable
 from thornback.core.ports import ObjectMemory, Ports
-from thornback.core.runtime import Waiter
 from thornback.core.serialization import error_value
 
 
@@ -83,7 +78,6 @@ class Objects:
         self._idle_before: dict[ObjectId, None] = {}
         self._idle_timer = False
         self._pinning: dict[ObjectId, list[Callable[[Block | None], None]]] = {}
-        self._allocating: dict[ObjectId, Waiter] = {}
 
     # --- Contents
 
@@ -195,6 +189,10 @@ class Objects:
             if not self.references.is_dead(node):
                 self.transport.send(node, FreeObjects((object_id,)))
 
+    def report_copy(self, object_id: ObjectId) -> None:
+        """This process has stored a value that no reply will name: its owner decides what becomes of it."""
+        self.transport.send(owner_of(object_id), CopyChanged(object_id, True))
+
     def on_copy_changed(self, sender: Address, message: CopyChanged) -> None:
         """A node has fetched, or evicted, a copy of one of our objects."""
         node = node_of(sender)
@@ -298,10 +296,19 @@ class Objects:
         if not waiting:
             self.transport.send(self.node_id, UnpinObject(message.object_id, 1))
             return
-        block = self.blocks[message.object_id] = Block(message.offset, message.size)
-        block.users = len(waiting)
+        block = self.adopt(message.object_id, message.offset, message.size, len(waiting))
         for done in waiting:
             done(block)
+
+    def adopt(self, object_id: ObjectId, offset: int, size: int, users: int) -> Block:
+        """The raylet has pinned an object for that many users of this process; one pin per process is enough."""
+        block = self.blocks.get(object_id)
+        if block is None:
+            block = self.blocks[object_id] = Block(offset, size)
+        else:
+            self.transport.send(self.node_id, UnpinObject(object_id, 1))
+        block.users += users
+        return block
 
     def on_pin_failed(self, sender: Address, message: PinFailed) -> None:
         """No copy is where we thought; the owner must say where it is now."""
@@ -312,19 +319,23 @@ class Objects:
                 done(Block(-1, 0, error))
             return
         reference = self.references.lookup(message.object_id)
+        self.not_there(reference, message.nodes)
+        for done in waiting:
+            self.make_local(reference, done)
+
+    def not_there(self, reference: Reference, nodes: tuple[NodeId, ...]) -> None:
+        """These nodes do not have an object that should be there: the owner must say where it is now."""
         if reference.owned:
             if isinstance(reference.content, Stored):
-                self._give_up_copies(reference, reference.content, message.nodes)
+                self._give_up_copies(reference, reference.content, nodes)
         elif isinstance(reference.content, Stored):
             reference.content = None
             reference.asked = True
-            owner = owner_of(message.object_id)
+            owner = owner_of(reference.object_id)
             if self.references.is_dead(owner):
                 self._owner_died(reference)
             else:
-                self.transport.send(owner, ObjectUnavailable(message.object_id, message.nodes))
-        for done in waiting:
-            self.make_local(reference, done)
+                self.transport.send(owner, ObjectUnavailable(reference.object_id, nodes))
 
     def read(self, object_id: ObjectId, block: Block) -> memoryview:
         """A view of a block that ``make_local`` has given; its user count passes to the view."""
@@ -392,33 +403,6 @@ class Objects:
         if ended:
             for object_id in sorted(ended.popleft() for _ in range(len(ended))):
                 self.unused(object_id)
-
-    # --- Writing large objects
-
-    def allocate(self, object_id: ObjectId, size: int, origin: str = "", pinned: bool = False) -> Waiter:
-        """Ask for a block to write to; the result is the ObjectAllocated message."""
-        waiter = self._allocating[object_id] = Waiter()
-        self.transport.send(self.node_id, AllocateObject(object_id, size, origin, pinned))
-        return waiter
-
-    def abort(self, object_id: ObjectId) -> None:
-        """The block that was asked for, or given, will not be written."""
-        self._allocating.pop(object_id, None)
-        self.transport.send(self.node_id, AbortObject(object_id))
-
-    def report_copy(self, object_id: ObjectId) -> None:
-        """A stored value that no reply will name: its owner decides what becomes of it."""
-        self.transport.send(owner_of(object_id), CopyChanged(object_id, True))
-
-    def on_object_allocated(self, sender: Address, message: ObjectAllocated) -> None:
-        """The raylet has answered."""
-        waiter = self._allocating.pop(message.object_id, None)
-        if waiter is not None:
-            waiter.complete(message)
-
-    def seal(self, object_id: ObjectId) -> None:
-        """The block is written."""
-        self.transport.send(self.node_id, SealObject(object_id, False))
 
 
 def _nothing() -> None:

@@ -51,6 +51,7 @@ from thornback.core.owner.references import Reference, ReferenceTable
 from thornback.core.owner.sites import CallSites
 from thornback.core.owner.streams import Streams
 from thornback.core.owner.tasks import Tasks
+from thornback.core.owner.writing import Writing
 from thornback.core.ports import ObjectMemory, Ports
 from thornback.core.runtime import Waiter
 from thornback.core.serialization import covering
@@ -86,6 +87,7 @@ class Owner:
         )
         self.gcs = GcsClient(ports, config)
         self.gcs.returned = self._gcs_returned
+        self.writing = Writing(self.node_id, ports.transport)
         self.streams = Streams(self)
         self.actors = Actors(self)
         self.groups = Groups(self)
@@ -96,6 +98,7 @@ class Owner:
             self.references,
             self.references.handovers,
             self.objects,
+            self.writing,
             self.streams,
             self.actors,
             self.actors.log,
@@ -177,10 +180,15 @@ class Owner:
 
     # --- References
 
-    def new_object(self) -> Reference:
-        """A reference to an object that user code puts."""
+    def new_object(self, origin: str = "") -> Reference:
+        """A reference to an object that user code puts.
+
+        Args:
+            origin: where, for people.
+        """
         self.counter += 1
-        return self.references.new_owned(return_id(task_id(self.worker_id, self.counter), 0))
+        object_id = return_id(task_id(self.worker_id, self.counter), 0)
+        return self.references.new_owned(object_id, 1, origin, self.ports.clock.now())
 
     def put(self, reference: Reference, content: Content) -> None:
         """The content of :meth:`new_object`; what it contains is held."""

@@ -23,13 +23,11 @@ from typing import Any
 
 import msgspec
 
-from thornback.core.ids import NODE_ID_SIZE, Address, NodeId, ObjectId, WorkerId, node_of, owner_of
-from thornback.core.messages import AddBorrower, BorrowerAdded, Content, RemoveBorrower
+from thornback.core.deaths import DeadProcesses
+from thornback.core.ids import Address, NodeId, ObjectId, WorkerId, owner_of
+from thornback.core.messages import AddBorrower, BorrowerAdded, Content, RemoveBorrower, TaskTemplate
 from thornback.core.owner.handovers import Handovers
 from thornback.core.ports import Transport
-
-DEAD_LIMIT = 100_000
-"""Ended processes that are remembered, oldest forgotten first."""
 
 
 class Reference(msgspec.Struct, gc=False, eq=False):
@@ -65,8 +63,10 @@ class Reference(msgspec.Struct, gc=False, eq=False):
     """Called once when the content is known."""
     strays: tuple[NodeId, ...] = ()
     """Owned: nodes that have a copy which the content does not name; freed with the value."""
-    origin: str = ""
-    """Owned, put: the call site."""
+    origin: str | TaskTemplate = ""
+    """Owned, for people: the line that made it; or the task, where lines of calls are not recorded."""
+    made: int = 0
+    """Owned: when, on this process's clock."""
 
     @property
     def held(self) -> bool:
@@ -92,7 +92,7 @@ class ReferenceTable:
         self.worker_id = worker_id
         self.transport = transport
         self.table: dict[ObjectId, Reference] = {}
-        self.dead: dict[Address, None] = {}
+        self.dead = DeadProcesses()
         self.handovers = Handovers(self, transport)
         self._released = released
         self._forgotten = forgotten
@@ -101,9 +101,11 @@ class ReferenceTable:
 
     # --- Local counts
 
-    def new_owned(self, object_id: ObjectId, local: int = 1) -> Reference:
-        """A reference to an object that this process is about to make."""
-        reference = self.table[object_id] = Reference(object_id, True, local)
+    def new_owned(
+        self, object_id: ObjectId, local: int = 1, origin: str | TaskTemplate = "", made: int = 0
+    ) -> Reference:
+        """A reference to an object that this process is about to make; see :class:`Reference`."""
+        reference = self.table[object_id] = Reference(object_id, True, local, origin=origin, made=made)
         return reference
 
     def lookup(self, object_id: ObjectId) -> Reference:
@@ -292,11 +294,11 @@ class ReferenceTable:
 
     def is_dead(self, address: Address) -> bool:
         """Whether the process, or its node, is known to have ended."""
-        return address in self.dead or node_of(address) in self.dead
+        return address in self.dead
 
     def process_died(self, address: Address) -> None:
         """A process or a whole node has ended: its registrations are void; as an owner it will not answer."""
-        self._remember(address)
+        self.dead.add(address)
         self.handovers.process_died(address)
         for borrower in [held for held in self._borrowed_by if held.startswith(address)]:
             for object_id in list(self._borrowed_by.get(borrower, ())):
@@ -310,14 +312,6 @@ class ReferenceTable:
             for call in self._pending_others.pop(key):
                 call()
                 self.release(key[0])
-
-    def _remember(self, address: Address) -> None:
-        if len(address) == NODE_ID_SIZE:
-            for process in [process for process in self.dead if process.startswith(address)]:
-                del self.dead[process]
-        self.dead[address] = None
-        if len(self.dead) > DEAD_LIMIT:
-            del self.dead[next(iter(self.dead))]
 
     def owned_by(self, address: Address) -> Iterable[Reference]:
         """The borrowed references whose owner is that process, or is on that node."""

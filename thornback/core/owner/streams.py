@@ -74,7 +74,8 @@ class Streams:
         elif stream.closed or message.index < stream.consumed:
             tasks.refuse(object_id, message.content, sender)
         else:
-            references.new_owned(object_id, local=0).holds = 1
+            now = self.owner.ports.clock.now()
+            references.new_owned(object_id, 0, stream.task.template, now).holds = 1
             stream.task.live_returns += 1
             stream.arrived[message.index] = None
             tasks.accept(object_id, message.content, sender)
@@ -133,7 +134,7 @@ class Streams:
         elif error is not None and not stream.closed and stream.total is None:
             index = max(stream.consumed, 1 + max(stream.arrived, default=-1))
             object_id = return_id(task.task_id, index + 1)
-            reference = self.owner.references.new_owned(object_id, local=0)
+            reference = self.owner.references.new_owned(object_id, 0, task.template, self.owner.ports.clock.now())
             reference.holds = 1
             task.live_returns += 1
             stream.arrived[index] = None

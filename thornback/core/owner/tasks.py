@@ -72,12 +72,13 @@ class Tasks:
         task = Task(identifier, template, arguments, dependencies, parent, actor_id, template.max_retries)
         self.table[task.task_id] = task
         self.unfinished += 1
+        now = owner.ports.clock.now()
         if template.num_returns == 1:
-            self.references.new_owned(return_id(task.task_id, 0))
+            self.references.new_owned(return_id(identifier, 0), 1, template, now)
             task.live_returns = 1
         else:
             for object_id in task.returns():
-                self.references.new_owned(object_id)
+                self.references.new_owned(object_id, 1, template, now)
                 task.live_returns += 1
             if template.num_returns < 0:
                 owner.streams.open(task)

@@ -1,11 +1,13 @@
-"""Which worker ends when a node runs out of memory: the youngest whose task can be run again, so that least is lost."""
+"""Which worker ends when a node runs out of memory: that of the youngest task that can be run again, so that least work
+is lost."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from thornback.core.config import Config
-from thornback.core.ports import Clock
+from thornback.core.ids import WorkerId
+from thornback.core.ports import Clock, Processes
 from thornback.core.raylet.grants import Grant, RayletGrants
 from thornback.core.raylet.pool import Worker, WorkerPool
 
@@ -21,18 +23,39 @@ class MemoryReport(NamedTuple):
 
 
 class MemoryGuard:
-    """Ends one worker at a time while memory is short, and gives the memory time to come back."""
+    """Ends one worker at a time while memory is short, and gives the memory time to come back.
 
-    def __init__(self, clock: Clock, pool: WorkerPool, grants: RayletGrants, config: Config) -> None:
+    A worker runs many tasks on one lease. How old its present task is shows from looks at the mark that each worker
+    leaves when it starts a task (:meth:`thornback.core.ports.UserCode.mark_started`).
+    """
+
+    def __init__(
+        self, clock: Clock, pool: WorkerPool, grants: RayletGrants, processes: Processes, config: Config
+    ) -> None:
         self._clock = clock
+        self._processes = processes
+        self._running: dict[WorkerId, tuple[int | None, int]] = {}
+        """The task that each worker has started last, and when that was first seen."""
         self._pool = pool
         self._grants = grants
         self._config = config
         self._quiet_until = 0
         self._victim: Worker | None = None
 
+    def look(self) -> None:
+        """Note which workers have started new tasks; called regularly, so that ages are known when memory is short."""
+        before, self._running = self._running, {}
+        for grant in self._grants.table.values():
+            if grant.worker is not None:
+                worker_id = grant.worker.worker_id
+                started = self._processes.started_through(worker_id)
+                known = before.get(worker_id)
+                seen = self._clock.now() if known is None or known[0] != started else known[1]
+                self._running[worker_id] = (started, seen)
+
     def check(self, report: MemoryReport) -> Worker | None:
         """End a worker if memory is short; returns it."""
+        self.look()
         if report.used <= self._config.memory_threshold * report.limit or self._clock.now() < self._quiet_until:
             return None
         if self._victim is not None and self._victim.worker_id in self._pool.workers:
@@ -40,13 +63,21 @@ class MemoryGuard:
         grants = [grant for grant in self._grants.table.values() if grant.worker is not None]
         if not grants:
             return None
-        worker = max(grants, key=_preference).worker
+        worker = max(grants, key=self._preference).worker
         assert worker is not None
         self._victim = worker
         self._quiet_until = self._clock.now() + self._config.memory_kill_pause
         worker.out_of_memory = True
         self._pool.kill(worker, self._reason(worker, report))
         return worker
+
+    def _preference(self, grant: Grant) -> tuple[int, int, int, bytes]:
+        """Greatest for what should end first: tasks that can be run again before others, and before actors; among them
+        the one that has started last."""
+        assert grant.worker is not None
+        kind = 0 if grant.request.actor_id else 2 if grant.request.retriable else 1
+        _, since = self._running[grant.worker.worker_id]
+        return kind, since, grant.since, grant.request.lease_id
 
     def _reason(self, victim: Worker, report: MemoryReport) -> str:
         sizes = [(report.processes.get(worker.pid, 0), worker) for worker in self._pool.workers.values() if worker.pid]
@@ -58,12 +89,6 @@ class MemoryGuard:
             f"{_mib(report.processes.get(victim.pid, 0))}; the largest users were {others}. Give the task "
             "memory=<bytes> so that fewer run at a time"
         )
-
-
-def _preference(grant: Grant) -> tuple[int, int, bytes]:
-    request = grant.request
-    kind = 0 if request.actor_id else 2 if request.retriable else 1
-    return kind, grant.since, request.lease_id
 
 
 def _name(worker: Worker) -> str:

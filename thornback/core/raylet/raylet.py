@@ -32,6 +32,7 @@ from thornback.core.messages import (
     ViewDelta,
 )
 from thornback.core.objects import ledger
+from thornback.core.objects.arguments import ArgumentRequests
 from thornback.core.objects.pulls import Pulls
 from thornback.core.objects.store import NodeStore
 from thornback.core.ports import Disk, ObjectMemory, Ports, Processes
@@ -93,12 +94,22 @@ class Raylet:
         self.pool = WorkerPool(node_id, ports, processes, config, cpus, lambda: self.grants.workers_ready())
         self.grants = RayletGrants(node_id, ports, self.gcs, self.pool, total)
         self.leases = RayletLeases(node_id, ports, self.gcs, self.grants, self.view, config, total)
-        self.memory_guard = MemoryGuard(self.clock, self.pool, self.grants, config)
+        self.memory_guard = MemoryGuard(self.clock, self.pool, self.grants, processes, config)
         self.store = NodeStore(node_id, ports, memory, config, disk)
         self.pulls = Pulls(node_id, ports, self.store, config)
         self.bundles = self.leases.bundles = RayletBundles(node_id, ports, self.gcs, self.leases, config)
+        self.arguments = ArgumentRequests(self.store, self.pulls)
         self.reasons = RayletReasons(node_id, ports, self.leases, self.bundles, self.store, self.pulls)
-        self.parts = (self.gcs, self.leases, self.grants, self.bundles, self.store, self.pulls, self.reasons)
+        self.parts = (
+            self.gcs,
+            self.leases,
+            self.grants,
+            self.bundles,
+            self.store,
+            self.pulls,
+            self.arguments,
+            self.reasons,
+        )
         self.drivers: dict[WorkerId, JobId] = {}
         self._pids: dict[WorkerId, int] = {}
         self._deaths: dict[Address, Death] = {}
@@ -290,6 +301,7 @@ class Raylet:
                 self.view.died(death.address)
             self.store.process_died(death.address)
             self.pulls.process_died(death.address)
+            self.arguments.process_died(death.address)
             self.leases.holder_died(death.address)
         if news:
             for death in news:

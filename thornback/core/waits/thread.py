@@ -6,12 +6,19 @@ from thornback.core.context import TaskContext, current
 from thornback.core.runtime import Runtime, Waiter
 from thornback.core.waits.blocked import CPU_AGAIN, What
 
+ROOM_PATIENCE = 5.0
+"""Seconds that a task waits for room in shared memory, or for large arguments, before it lends its CPU to others. They
+would want room too; but it may be they who give some back, or make what is missing."""
 
-def wait_for(runtime: Runtime, waiter: Waiter, timeout: float | None = None, what: What | None = None) -> bool:
+
+def wait_for(
+    runtime: Runtime, waiter: Waiter, timeout: float | None = None, what: What | None = None, patience: float = 0.0
+) -> bool:
     """Block the user thread; a task that blocks lets others use its CPU meanwhile. False after ``timeout`` seconds.
 
     Args:
         what: what for, so that others can be told why this thread does not go on.
+        patience: seconds before the CPU goes to others; only with ``what`` and without ``timeout``.
     """
     if waiter.done:
         return True
@@ -24,6 +31,8 @@ def wait_for(runtime: Runtime, waiter: Waiter, timeout: float | None = None, wha
     try:
         if not blocked.watching:
             blocked.watch(runtime)
+        if patience and runtime.block(waiter, patience):
+            return True
         return _block(runtime, waiter, timeout, context)
     finally:
         blocked.notes.pop(thread, None)  # A finalizer of user code may have waited meanwhile, in the same thread.
