@@ -97,6 +97,15 @@ def test_a_cycle_is_told_to_the_driver_once_with_both_lines() -> None:
     assert "first.py:7 first" in text and "second.py:6 second" in text
 
 
+def test_the_oldest_wait_is_told_first() -> None:
+    gcs = Gcs()
+    gcs.answers[FIRST] = blocked("first", SECOND, since=500_000_000)
+    gcs.report(FIRST)
+    gcs.answer_all()
+    [text] = gcs.told()
+    assert text.index("second.py:7") < text.index("first.py:7")
+
+
 @pytest.mark.parametrize("other", [Running(name="second"), blocked("second", FIRST, since=2)])
 def test_what_changes_between_the_two_walks_is_no_cycle(other: Reason) -> None:
     gcs = Gcs()

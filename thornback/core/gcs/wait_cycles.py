@@ -125,7 +125,7 @@ class WaitCycles:
             start = next((subject for subject, reason in graph.items() if isinstance(reason, Blocked)), None)
             if start is None:
                 return
-            found = _from_blocked(cycle(graph, start), graph)
+            found = _oldest_first(cycle(graph, start), walk)
             together = knot(graph, found[0])
             waits = [(subject, reason.since) for subject, reason in together.items() if isinstance(reason, Blocked)]
             if waits and not any(wait in self._told for wait in waits):
@@ -153,9 +153,12 @@ class WaitCycles:
             self.gcs.ports.trace.event("waits.cycle", found[0].identifier, len(found))
 
 
-def _from_blocked(found: list[Subject], graph: dict[Subject, Reason]) -> list[Subject]:
-    """The cycle, beginning where user code waits."""
-    first = next((place for place, subject in enumerate(found) if isinstance(graph[subject], Blocked)), 0)
+def _oldest_first(found: list[Subject], walk: Walk) -> list[Subject]:
+    """The cycle, beginning with the user code that has waited longest."""
+    blocked = [subject for subject in found if isinstance(walk.found[subject].reason, Blocked)]
+    if not blocked:
+        return found
+    first = found.index(max(blocked, key=lambda subject: walk.found[subject].lasted))
     return found[first:] + found[:first]
 
 
