@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -58,6 +59,55 @@ def demo(as_json: Json = False) -> None:
 
 
 command()(simulate)
+
+
+FailureFile = Annotated[Path, typer.Argument(metavar="FILE", help="A failure that simulate --seeds has saved.")]
+AnyVersion = Annotated[
+    bool, typer.Option("--any-version", help="Also if it was found with another version, which may be another run.")
+]
+
+
+@command()
+def replay(file: FailureFile, any_version: AnyVersion = False, as_json: Json = False) -> None:
+    """Run a saved failure again, bit for bit.
+
+    The exit code is 0 if it was the same run, 6 if it was another one (the first event that differs and the likely
+    cause are printed), 7 if it was found with another version.
+    """
+    from thornback.cli.failures import replay_failure
+
+    replay_failure(file, any_version, as_json)
+
+
+@command()
+def shrink(
+    file: FailureFile,
+    out: Annotated[Path | None, typer.Option(help="Where to save it; by default beside the file.")] = None,
+    max_runs: Annotated[int, typer.Option(help="Stop after so many runs.", min=1)] = 500,
+    any_version: AnyVersion = False,
+    as_json: Json = False,
+) -> None:
+    """Find the few faults, and the few nodes, that a saved failure needs.
+
+    The exit code is 0 if it was found again, 8 if it does not happen any more, 7 if it was found with another version.
+    """
+    from thornback.cli.failures import shrink_failure
+
+    shrink_failure(file, out, max_runs, any_version, as_json)
+
+
+@command()
+def trace(
+    file: FailureFile,
+    out: Annotated[Path | None, typer.Option(help="Beginning of the names of the two files.")] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    any_version: AnyVersion = False,
+    as_json: Json = False,
+) -> None:
+    """Write a saved failure as a timeline: a trace for Perfetto or Chrome, and a page that needs no network."""
+    from thornback.cli.failures import trace_failure
+
+    trace_failure(file, out, show, any_version, as_json)
 
 
 @command()

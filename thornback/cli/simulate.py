@@ -7,24 +7,35 @@ import runpy
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from thornback.cli.output import CommandError
 
 if TYPE_CHECKING:
+    from thornback.faults.plan import Plan
+    from thornback.faults.run import Setup
     from thornback.simulator.observer import Observer
     from thornback.simulator.world import World
 
 
 def simulate(
-    program: Annotated[Path, typer.Argument(help="A Python program; it runs unchanged.")],
+    program: Annotated[
+        str, typer.Argument(help="A Python program; it runs unchanged. Or workload:NAME, or workload:all.")
+    ],
     args: Annotated[list[str] | None, typer.Argument(help="Its arguments.")] = None,
     nodes: Annotated[int, typer.Option(help="How many simulated machines.", min=1)] = 4,
-    cpus: Annotated[float, typer.Option(help="CPUs of each machine.", min=0)] = 4,
+    cpus: Annotated[float | None, typer.Option(help="CPUs of each machine; 4 by default.", min=0)] = None,
     seed: Annotated[int, typer.Option(help="Of everything random; equal seeds give equal runs.")] = 0,
-    faults: Annotated[Path | None, typer.Option(help="A JSON file with faults that happen meanwhile.")] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(metavar="FIRST:END", help="Explore: run with each seed, check every invariant."),
+    ] = None,
+    faults: Annotated[
+        str | None,
+        typer.Option(help="A JSON file with faults that happen meanwhile; storm: random ones from the seed; none."),
+    ] = None,
     trace: Annotated[Path | None, typer.Option(help="Write one JSON line for each event to this file.")] = None,
     cost: Annotated[
         list[str] | None,
@@ -35,6 +46,23 @@ def simulate(
         float | None,
         typer.Option(help="Print what `status` prints to stderr after so many virtual seconds.", min=0),
     ] = None,
+    jobs: Annotated[int, typer.Option(help="Exploring: processes that run at the same time.", min=1)] = 1,
+    duration: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds that a storm lasts; by default twice as long as the program without faults.", min=0.1
+        ),
+    ] = None,
+    max_failures: Annotated[int | None, typer.Option(help="Exploring: stop after so many failing runs.", min=1)] = None,
+    run_limit: Annotated[
+        float | None, typer.Option(help="Exploring with several jobs: wall seconds after which a run is given up.")
+    ] = None,
+    failures: Annotated[Path, typer.Option(help="Exploring: the folder that failures are saved in.")] = Path(
+        "thornback-failures"
+    ),
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Exploring: report which messages met which faults, and what never did.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the status and the last line as JSON.")] = False,
 ) -> None:
     """Run a program on a simulated cluster, in virtual time.
@@ -42,18 +70,64 @@ def simulate(
     Options may come before or after the program; options of the program itself come after ``--``. Its output and exit
     code come through. The last line on stderr tells the hash of the trace, how many events and tasks
     there were, and how much virtual time has passed.
+
+    With ``--seeds`` it is run once with each seed, under a random storm of faults if ``--faults`` does not say
+    otherwise, and every invariant of the engine is checked. The exit code is 0 if all was right, 3 if an invariant was
+    broken, 4 if only the program itself has failed, 5 if a run came to no end, 130 after Ctrl-C. Failures are saved.
     """
+    from thornback.faults.run import Setup
+
+    costs = dict(parse_cost(text) for text in cost or [])
+    setup = Setup(nodes=nodes, node={} if cpus is None else {"cpus": cpus}, costs=costs)
+    if seeds is None:
+        _simulate_once(
+            program, args or [], setup, seed, faults, duration, trace, time_limit, status_at=status_at, as_json=as_json
+        )
+    from thornback.cli.explore import Options, explore_seeds
+
+    for name, given in (("--trace", trace), ("--time-limit", time_limit), ("--status-at", status_at)):
+        if given is not None:
+            raise CommandError(f"{name} is for a single run: give --seed instead of --seeds", 2)
+    options = Options(
+        program=program,
+        args=args or [],
+        seeds=seeds,
+        faults=faults or "storm",
+        setup=setup,
+        jobs=jobs,
+        duration=duration,
+        max_failures=max_failures,
+        run_limit=run_limit,
+        failures=failures,
+        coverage=coverage,
+        as_json=as_json,
+    )
+    explore_seeds(options)
+
+
+def _simulate_once(
+    program: str,
+    args: list[str],
+    setup: Setup,
+    seed: int,
+    faults: str | None,
+    duration: float | None,
+    trace: Path | None,
+    time_limit: float | None,
+    status_at: float | None,
+    as_json: bool,
+) -> NoReturn:
     from thornback.faults.loader import PlanError
     from thornback.simulator import simulate as simulated
 
-    if not program.is_file():
-        raise CommandError(f"there is no program {program}")
-    costs = dict(parse_cost(text) for text in cost or [])
+    path, default = _file_of(program)
     try:
-        world = simulated(nodes, cpus, seed, faults=faults, trace=trace, costs=costs, time_limit=time_limit)
+        plan = plan_of(faults, program, args, seed, setup, duration)
+        machines = [{**default, **setup.node}] * setup.nodes
+        world = simulated(machines, seed=seed, faults=plan, trace=trace, costs=setup.costs, time_limit=time_limit)
         with world:
             observer = None if status_at is None else observe(world, status_at, as_json)
-            code = run_program(program, args or [])
+            code = run_program(path, args)
             stats = world.stats
     except (PlanError, ValueError) as error:
         raise CommandError(str(error), 2) from None
@@ -64,6 +138,38 @@ def simulate(
         print(f"thornback: the program ended before {status_at:g} s, the time of the status", file=sys.stderr)
     print(summary(stats, as_json), file=sys.stderr, flush=True)
     raise typer.Exit(code)
+
+
+def _file_of(program: str) -> tuple[Path, dict[str, Any]]:
+    """The file of a program or workload, and the machine that it is made for."""
+    if program.startswith("workload:"):
+        from thornback.faults.program import ProgramError, find_program
+
+        try:
+            workload = find_program(program)
+        except ProgramError as error:
+            raise CommandError(str(error)) from None
+        return Path(workload.file), workload.node
+    path = Path(program)
+    if not path.is_file():
+        raise CommandError(f"there is no program {path}")
+    return path, {}
+
+
+def plan_of(
+    faults: str | None, program: str, args: list[str], seed: int, setup: Setup, duration: float | None
+) -> Plan | None:
+    """The plan of a single run: from a file, or the storm that exploring makes from the same seed."""
+    from thornback.faults.explore import CALM, STORM, plans, storm_duration
+    from thornback.faults.loader import load_plan
+    from thornback.faults.program import find_program
+    from thornback.faults.run import run_once
+
+    if faults == STORM:
+        if duration is None:
+            duration = storm_duration(run_once(find_program(program, args), 0, None, setup))
+        return plans(faults, setup, duration)(seed)
+    return None if faults is None or faults == CALM else load_plan(faults)
 
 
 def parse_cost(text: str) -> tuple[str, float]:

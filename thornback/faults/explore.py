@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from thornback.faults.coverage import merge
 from thornback.faults.generate import random_plan
 from thornback.faults.invariants import Violation
 from thornback.faults.plan import Plan
@@ -16,6 +17,8 @@ from thornback.faults.run import PROGRAM, Observer, Outcome, Setup, run_once
 
 STORM = "storm"
 CALM = "none"
+SHORTEST_STORM = 1.0
+"""Virtual seconds."""
 UNFINISHED = "the run"
 """Invariant of runs that did not come to an end."""
 
@@ -32,6 +35,8 @@ class Job(msgspec.Struct, frozen=True):
     seed: int
     plan: Plan
     setup: Setup
+    coverage: bool = False
+    """Count which messages met which faults."""
 
 
 class Group(msgspec.Struct):
@@ -59,6 +64,8 @@ class Exploration(msgspec.Struct):
     faults: int = 0
     failures: list[Outcome] = []
     interrupted: bool = False
+    coverage: dict[str, int] = {}
+    """See :mod:`thornback.faults.coverage`, if it was asked for."""
 
     def add(self, outcome: Outcome) -> None:
         """One more run."""
@@ -66,6 +73,7 @@ class Exploration(msgspec.Struct):
         self.wall_seconds += outcome.wall_seconds
         self.virtual_seconds += outcome.virtual_seconds
         self.faults += outcome.faults
+        merge(self.coverage, outcome.coverage)
         if not outcome.ok:
             self.failures.append(outcome)
 
@@ -94,7 +102,7 @@ class Exploration(msgspec.Struct):
         )
 
 
-def plans(faults: str | Plan | PlanOf | None, setup: Setup, duration: float = 20.0, most: int = 6) -> PlanOf:
+def plans(faults: str | Plan | PlanOf | None, setup: Setup, duration: float, most: int = 6) -> PlanOf:
     """The plan for each seed: of a storm (``"storm"``), none (``"none"`` or None), or always the same.
 
     Args:
@@ -110,17 +118,24 @@ def plans(faults: str | Plan | PlanOf | None, setup: Setup, duration: float = 20
     return faults
 
 
+def storm_duration(calm: Outcome) -> float:
+    """How long storms last, so that most of their faults meet the program: twice as long as it ran without faults."""
+    return round(max(SHORTEST_STORM, 2 * calm.program_seconds), 3)
+
+
 def explore(
     program: str | Path | Callable[[], Any] | Program,
     seeds: Iterable[int] = range(100),
     faults: str | Plan | PlanOf | None = STORM,
     setup: Setup | None = None,
     jobs: int = 1,
-    duration: float = 20.0,
+    duration: float | None = None,
     max_failures: int | None = None,
     observers: Sequence[Observer] = (),
     run_limit: float | None = None,
     each: Callable[[Outcome], None] | None = None,
+    arguments: Sequence[str] = (),
+    coverage: bool = False,
 ) -> Exploration:
     """Run a program with many seeds and check every invariant in each run.
 
@@ -129,21 +144,22 @@ def explore(
         seeds: one run each.
         faults: ``"storm"``: a random plan from the seed; ``"none"``; a plan; or a function that gives it by seed.
         jobs: processes that run at the same time; 1 runs everything in this one. Functions run in this one only.
-        duration: of storms, in virtual seconds.
+        duration: of storms, in virtual seconds; by default, twice as long as the program runs without faults.
         max_failures: stop after so many failing runs.
         observers: see :func:`thornback.faults.run.run_once`; with one job only.
         run_limit: wall seconds that a run may take; with several jobs only.
         each: called with every outcome as it comes.
+        arguments: what the program finds in ``sys.argv``, if it is a file.
+        coverage: count which messages met which faults; see :mod:`thornback.faults.coverage`.
 
     Raises:
         ProgramError: there is no such program.
         ValueError: the arguments do not go together.
     """
     setup = setup or Setup()
-    programs = programs_of(program)
-    plan_of = plans(faults, setup, duration)
+    programs = programs_of(program, arguments)
     found = Exploration()
-    outcomes = _outcomes(programs, seeds, plan_of, setup, jobs, observers, run_limit)
+    outcomes = _outcomes(programs, seeds, faults, setup, jobs, duration, observers, run_limit, coverage)
     try:
         for outcome in outcomes:
             found.add(outcome)
@@ -161,32 +177,49 @@ def explore(
 def _outcomes(
     programs: Sequence[Program],
     seeds: Iterable[int],
-    plan_of: PlanOf,
+    faults: str | Plan | PlanOf | None,
     setup: Setup,
     jobs: int,
+    duration: float | None,
     observers: Sequence[Observer],
     run_limit: float | None,
+    coverage: bool,
 ) -> Generator[Outcome, None, None]:
-    if jobs <= 1:
-        for seed in seeds:
-            plan = plan_of(seed)
-            for program in programs:
-                yield run_once(program, seed, plan, setup, observers)
-        return
-    from thornback.faults.explore_jobs import run_jobs
+    by_name = {program.name: program for program in programs}
 
+    def run(wanted: Iterator[Job], observers: Sequence[Observer] = ()) -> Generator[Outcome, None, None]:
+        if jobs <= 1:
+            for job in wanted:
+                yield run_once(by_name[job.program], job.seed, job.plan, job.setup, observers, coverage=job.coverage)
+            return
+        from thornback.faults.explore_jobs import run_jobs
+
+        yield from run_jobs(wanted, jobs, run_limit)
+
+    if jobs > 1:
+        _check_portable(programs, observers)
+    lengths = dict.fromkeys(by_name, SHORTEST_STORM if duration is None else duration)
+    if duration is None and faults == STORM:
+        calm = (Job(program.name, program.arguments, 0, Plan(), setup) for program in programs)
+        lengths = {outcome.program: storm_duration(outcome) for outcome in run(calm)}
+    plans_of = {name: plans(faults, setup, length) for name, length in lengths.items()}
+    yield from run(
+        (
+            Job(program.name, program.arguments, seed, plans_of[program.name](seed), setup, coverage)
+            for seed in seeds
+            for program in programs
+        ),
+        observers,
+    )
+
+
+def _check_portable(programs: Sequence[Program], observers: Sequence[Observer]) -> None:
+    """Several processes can run what has a name, and nobody of this process sees it."""
     if observers:
         raise ValueError("observers see runs of this process; they need jobs=1")
-    unnamed = [program.name for program in programs if not program.text]
-    if unnamed:
-        raise ValueError(f"the function {unnamed[0]} can only run in this process; it needs jobs=1")
-    wanted = (
-        Job(program.name, program.arguments, seed, plan, setup)
-        for seed in seeds
-        for plan in (plan_of(seed),)
-        for program in programs
-    )
-    yield from run_jobs(wanted, jobs, run_limit)
+    for program in programs:
+        if not program.text:
+            raise ValueError(f"the function {program.name} can only run in this process; it needs jobs=1")
 
 
 def unfinished(job: Job, where: str, text: str, wall_seconds: float) -> Outcome:

@@ -124,4 +124,4 @@ def _serve(connection: Connection) -> None:
         except (EOFError, OSError):
             return
         program = find_program(job.program, job.arguments)
-        connection.send_bytes(_encode(run_once(program, job.seed, job.plan, job.setup)))
+        connection.send_bytes(_encode(run_once(program, job.seed, job.plan, job.setup, coverage=job.coverage)))

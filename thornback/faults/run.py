@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from thornback.faults import invariants
+from thornback.faults.coverage import Coverage
 from thornback.faults.invariants import Monitor, Violation, custom
 from thornback.faults.invariants.liveness import Returns
 from thornback.faults.plan import Plan
@@ -58,6 +59,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     violations: list[Violation]
     trace_hash: str
     virtual_seconds: float
+    program_seconds: float = 0.0
+    """Virtual seconds until the end of the program."""
     wall_seconds: float
     events: int
     messages: int
@@ -65,6 +68,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     faults: int
     output: str = ""
     """The end of what the program has printed."""
+    coverage: dict[str, int] = {}
+    """See :mod:`thornback.faults.coverage`, if it was asked for."""
 
     @property
     def ok(self) -> bool:
@@ -79,6 +84,7 @@ def run_once(
     setup: Setup | None = None,
     observers: Sequence[Observer] = (),
     monitor: Callable[[World], Monitor] = invariants.watch,
+    coverage: bool = False,
 ) -> Outcome:
     """Run a program on a simulated cluster and check every invariant.
 
@@ -91,6 +97,7 @@ def run_once(
         plan: of faults; None for none.
         observers: called with the simulation before it begins.
         monitor: makes the checkers.
+        coverage: count which messages met which faults.
 
     Raises:
         ProgramError: there is no such program.
@@ -111,10 +118,13 @@ def run_once(
     checks = monitor(world)
     for checker in program.invariants():
         custom.add(checks, checker)
-    for observe in observers:
+    met = Coverage(plan)
+    watching: list[Observer] = [*observers, met] if coverage else [*observers]
+    for observe in watching:
         observe(world)
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output), _active(checks), world:
-        _Run(world, program, plan, setup, checks).go()
+        run = _Run(world, program, plan, setup, checks)
+        run.go()
         stats: Mapping[str, Any] = world.stats
     return Outcome(
         program=program.name,
@@ -124,12 +134,14 @@ def run_once(
         violations=checks.violations,
         trace_hash=stats["trace_hash"],
         virtual_seconds=stats["virtual_seconds"],
+        program_seconds=run.program_seconds,
         wall_seconds=time.perf_counter() - started,
         events=stats["events"],
         messages=stats["messages"],
         tasks=stats["tasks"],
         faults=stats["faults"],
         output=output.getvalue()[-OUTPUT_KEPT:],
+        coverage=met.flat(),
     )
 
 
@@ -149,12 +161,15 @@ class _Run:
         self._end = plan.end
         self._bound = setup.bound
         self._monitor = monitor
+        self.program_seconds = 0.0
 
     def go(self) -> None:
         """The program, then rest with its driver connected, then rest without."""
         import thornback
 
-        if not self._guard(self._program.run):
+        went_on = self._guard(self._program.run)
+        self.program_seconds = self._world.now
+        if not went_on:
             return
         forget_cycles()
         if self._guard(self._rest) and self._guard(thornback.shutdown):
@@ -185,7 +200,7 @@ class _Run:
             self._fail(Returns.name, "the program waits for ever", str(error))
             return False
         except Exception as error:
-            text = "".join(traceback.format_exception(error))
+            text = _told(error)
             if self._world.failure is not None:
                 self._fail(ENGINE, f"{type(error).__name__} at {_place(error, '')}", text)
                 return False
@@ -195,6 +210,14 @@ class _Run:
     def _fail(self, invariant: str, where: str, text: str) -> None:
         at = self._world.now
         self._monitor.violations.append(Violation(invariant=invariant, where=where, text=text, at=at))
+
+
+def _told(error: BaseException) -> str:
+    """The traceback, without the frames of this module and of what runs the program."""
+    told = traceback.TracebackException.from_exception(error)
+    while told.stack and Path(told.stack[0].filename).parent == Path(__file__).parent:
+        del told.stack[0]
+    return "".join(told.format())
 
 
 def _place(error: BaseException, file: str) -> str:

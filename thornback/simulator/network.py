@@ -160,6 +160,7 @@ class Network:
         conditions: the faults of now.
         triggers: what faults wait for, if they wait for messages.
         losing: kinds of messages of which the next ones are lost.
+        post_listeners: called with sender, address and messages of each batch that is sent.
     """
 
     def __init__(
@@ -174,6 +175,7 @@ class Network:
         self.conditions = Conditions(self._released)
         self.triggers: Triggers | None = None
         self.losing: list[Losing] = []
+        self.post_listeners: list[Callable[[Process, Address, list[Message]], None]] = []
         self.directory: dict[Address, Process] = {}
         self._jitter = seeds.stream(seed, "network", "jitter").random
         self.resends = seeds.stream(seed, "network", "resends")
@@ -222,6 +224,8 @@ class Network:
                 return
         if self.codec:
             messages = m.decode(m.encode(messages))
+        for listener in self.post_listeners:
+            listener(source, to, messages)
         engine = self.engine
         if link.is_local:
             when = engine._now + self.model.local_latency

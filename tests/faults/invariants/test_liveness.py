@@ -1,0 +1,190 @@
+"""Each liveness invariant is broken by tampering with a cluster at rest, or by a made-up run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import thornback as ray
+from tests.faults.invariants.stream import DRIVER, LATER, NODE, OBJECT, OTHER, TASK, WORKER, Stream
+from thornback.core.ids import task_id
+from thornback.core.messages import RequestLease, Strategy
+from thornback.core.objects.entry import Entry
+from thornback.faults import invariants as inv
+from thornback.faults.invariants import LIVENESS, Checker
+from thornback.faults.run import Setup, run_once
+from thornback.simulator import simulate
+
+Tamper = Callable[[Any], Any]
+
+
+def request(world: Any, node: int = 1, holder: bytes = DRIVER) -> RequestLease:
+    """A request that nobody has made."""
+    resources = {"CPU": 10_000}
+    return RequestLease(task_id(holder, 999), holder, resources, Strategy(), 1, "", "task")
+
+
+def raylet(world: Any, node: int = 1) -> Any:
+    """Of one node."""
+    return world.nodes[node].process.core.raylet
+
+
+def leave_a_lease(world: Any) -> None:
+    """A lease that its holder has forgotten."""
+    grants = raylet(world).grants
+    grants.grant(request(world), grants.free)
+
+
+def leave_an_object(world: Any) -> None:
+    """An object that its owner has forgotten."""
+    raylet(world).store.entries[OBJECT] = Entry(OBJECT, 0, 100, WORKER, 0)
+
+
+def leave_memory(world: Any) -> None:
+    """A block that no object has."""
+    raylet(world).store.allocator.allocate(100)
+
+
+def leave_a_file(world: Any) -> None:
+    """A spill file of no object."""
+    world.nodes[1].spill.files["spill-1"] = bytearray(10)
+
+
+def forget_a_node(world: Any) -> None:
+    """The GCS does not know a node that runs."""
+    world.nodes[0].process.core.gcs.nodes.view.died(world.nodes[2].node_id)
+
+
+def believe_in_the_dead(world: Any) -> None:
+    """A node crashes, and nobody has noticed yet."""
+    world.kill_node(2)
+
+
+def believe_old_amounts(world: Any) -> None:
+    """A report of resources got lost."""
+    raylet(world).grants.free.available["CPU"] = 5_000
+
+
+def let_a_request_wait(world: Any) -> None:
+    """A request that is never served."""
+    raylet(world).leases.queue.add(request(world), world.engine._now)
+
+
+def let_memory_wait(world: Any) -> None:
+    """A demand for memory that is never served."""
+    raylet(world).store.room.add((WORKER, OBJECT), 100, False, lambda: False, lambda: None)
+
+
+TAMPERED: list[tuple[type[Checker], str, Tamper]] = [
+    (inv.Zero, "a lease is left", leave_a_lease),
+    (inv.Zero, "an object is left in memory", leave_an_object),
+    (inv.Zero, "memory is left", leave_memory),
+    (inv.Zero, "a spill file is left", leave_a_file),
+    (inv.DeadHolders, "a lease of a dead holder", leave_a_lease),
+    (inv.Views, "the GCS lacks a node", forget_a_node),
+    (inv.Views, "the GCS has a dead node", believe_in_the_dead),
+    (inv.Views, "a node counts on a dead one", believe_in_the_dead),
+    (inv.Views, "the GCS has old amounts", believe_old_amounts),
+    (inv.Queues, "lease requests wait", let_a_request_wait),
+    (inv.Queues, "demands for memory wait", let_memory_wait),
+]
+
+
+@pytest.mark.parametrize(
+    ("checker", "where", "tamper"), TAMPERED, ids=[f"{checker.name}: {where}" for checker, where, _ in TAMPERED]
+)
+def test_a_cluster_that_does_not_come_to_rest_is_found(checker: type[Checker], where: str, tamper: Tamper) -> None:
+    with simulate(nodes=3, cpus=2, seed=3) as world:
+        watching = checker()
+        inv.Monitor([watching]).watch(world)
+        ray.init()
+        assert ray.get([ray.remote(abs).remote(-x) for x in range(8)]) == list(range(8))
+        ray.shutdown()
+        world.run_for(5)
+        assert [each.where for each in watching.unsettled(world)] == [], "nothing is left by a program that was right"
+        tamper(world)
+        assert where in [each.where for each in watching.unsettled(world)], f"{checker.promise}: this cluster breaks it"
+
+
+def test_a_lost_object_that_is_never_made_again() -> None:
+    checker = inv.Rebuilt()
+    stream = Stream(checker).event("object.lost", OBJECT)
+    assert [each.where for each in checker.unsettled(None)] == ["a lost object is not rebuilt"]  # type: ignore[arg-type]
+    stream.event("object.ready", OBJECT)
+    assert list(checker.unsettled(None)) == []  # type: ignore[arg-type]
+
+
+def test_a_task_that_never_runs() -> None:
+    checker = inv.Runs()
+    stream = Stream(checker)
+    stream.event("task.submitted", TASK, ("f", 3, b"")).event("task.submitted", LATER, ("f", 3, b""))
+    stream.event("task.finished", LATER, 0)
+    with simulate(nodes=1) as world:
+        assert [(each.where, each.subject) for each in checker.unsettled(world)] == [("a task never runs", TASK)]
+        stream.event("task.started", TASK, (0, "task", DRIVER, LATER, WORKER, ""))
+        assert list(checker.unsettled(world)) == [], "it runs"
+        stream.event("process.end", WORKER, "")
+        assert [each.where for each in checker.unsettled(world)] == ["a task never runs"]
+
+
+def test_a_count_that_is_wrong() -> None:
+    with simulate(nodes=1) as world:
+        ray.init()
+        ref = ray.put(1)
+        world.run_for(1)
+        [driver] = world.nodes[0].drivers.values()
+        assert list(inv.Counts().unsettled(world)) == []
+        [reference] = driver.core.owner.references.table.values()
+        reference.local, reference.borrowers = 0, {OTHER + b"\0\0\0\7": 1}
+        assert [each.where for each in inv.Counts().unsettled(world)] == ["a dead borrower is counted"]
+        reference.borrowers, reference.holds = None, -1
+        assert [each.where for each in inv.Counts().unsettled(world)] == ["a count below zero"]
+        reference.holds, reference.local = 0, 1
+        del ref
+        ray.shutdown()
+
+
+def test_a_program_that_waits_for_ever() -> None:
+    def program() -> None:
+        ray.init()
+        ray.get(ray.remote(num_cpus=64)(abs).remote(-1))
+
+    outcome = run_once(program, 1, None, Setup(nodes=1, bound=5))
+    assert [violation.invariant for violation in outcome.violations] == [inv.Returns.name]
+
+
+def test_rows_that_a_restart_has_lost() -> None:
+    with simulate(nodes=1) as world:
+        checker = inv.Acknowledged()
+        inv.Monitor([checker]).watch(world)
+        ray.init()
+        counter = ray.remote(type("Actor", (), {})).options(name="lasting", lifetime="detached").remote()
+        time.sleep(1)
+        assert list(checker.unsettled(world)) == []
+        rows = world.nodes[0].disk.rows
+        saved = dict(rows)
+        rows.clear()
+        assert "actors: a durable row is gone" in [each.where for each in checker.unsettled(world)]
+        rows.update(saved)
+        gcs: Any = world.nodes[0].process.core.gcs  # type: ignore[union-attr]
+        gcs.actors.table.clear()
+        assert [each.where for each in checker.unsettled(world)] == ["actors: not in memory"]
+        del counter
+        ray.shutdown()
+
+
+def test_bundles_of_a_removed_group() -> None:
+    checker = inv.Groups()
+    stream = Stream(checker).event("bundle.reserved", TASK, (NODE, 0, 1, {}, {}))
+    stream.event("group.state", TASK, ("REMOVED", ()))
+    assert [each.where for each in checker.unsettled(None)] == ["a bundle of a removed group"]  # type: ignore[arg-type]
+    stream.event("bundle.released", TASK, (NODE, 0, 1))
+    assert list(checker.unsettled(None)) == []  # type: ignore[arg-type]
+
+
+def test_every_liveness_invariant_can_fail() -> None:
+    tested = {checker for checker, _, _ in TAMPERED} | {inv.Rebuilt, inv.Runs, inv.Counts, inv.Returns}
+    assert tested >= set(LIVENESS), "each is broken by something in this file"

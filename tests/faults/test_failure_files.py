@@ -1,0 +1,266 @@
+"""A failure becomes a file: it replays bit for bit, shrinks to what matters, and becomes a timeline."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from thornback.faults import plan as p
+from thornback.faults.coverage import as_text, report
+from thornback.faults.explore import explore
+from thornback.faults.failure import Failure, FailureError, examine, load_failure
+from thornback.faults.plan import Plan
+from thornback.faults.replay import replay, suspects
+from thornback.faults.run import Setup, run_once
+from thornback.faults.shrink import Shrinker, shrink, simpler_faults
+from thornback.faults.timeline import Timeline, to_html
+
+COUNTER = """
+import time
+import thornback as ray
+
+
+@ray.remote(max_restarts=-1, max_task_retries=-1)
+class Counter:
+    def __init__(self):
+        self.value = 0
+
+    def add(self):
+        time.sleep(0.1)
+        self.value += 1
+        return self.value
+
+
+counter = Counter.remote()
+for expected in range(1, 21):
+    assert ray.get(counter.add.remote()) == expected, "the counter has forgotten"
+"""
+STORM = Plan(
+    faults=(
+        p.SlowNode(node=1, factor=3.0, at=0.2, until=4.0),
+        p.CrashWorker(node=0, at=1.2345),
+        p.Loss(rate=0.1, at=0.5, until=2.0),
+        p.Delay(seconds=0.01, at=0.1, until=3.0),
+        p.CrashNode(node=2, at=0.7),
+        p.FailedStart(node=1, count=2, at=0.3),
+    )
+)
+SETUP = Setup(nodes=3, node={"cpus": 2})
+
+
+@pytest.fixture
+def failure(tmp_path: Path) -> Failure:
+    """The counter forgets what it has counted when its worker is killed."""
+    program = tmp_path / "counter.py"
+    program.write_text(COUNTER)
+    outcome = run_once(program, 1, STORM, SETUP)
+    assert [violation.invariant for violation in outcome.violations] == ["the program"]
+    return examine(outcome)
+
+
+def test_a_file_holds_the_whole_failure(failure: Failure, tmp_path: Path) -> None:
+    path = tmp_path / "failure.json"
+    failure.save(path)
+    assert load_failure(path) == failure
+    assert failure.replays
+    assert any("FAULT: crash_worker" in line for line in failure.story), failure.story
+    assert any("RESTARTING" in line for line in failure.story), failure.story
+
+
+def test_a_replay_is_the_same_run_also_without_the_programs_file(failure: Failure) -> None:
+    Path(failure.program).unlink()
+    found = replay(failure)
+    assert found.same and found.fails
+    assert found.outcome.trace_hash == failure.trace_hash
+
+
+def test_another_version_is_refused_unless_told(failure: Failure) -> None:
+    old = msgspec.structs.replace(failure, thornback="0.0.1")
+    with pytest.raises(FailureError, match=r"found with Thornback 0\.0\.1, and this is"):
+        replay(old)
+    assert replay(old, any_version=True).same, "nothing that matters has changed"
+    other = msgspec.structs.replace(failure, engine="0123")
+    with pytest.raises(FailureError, match="another source of Thornback"):
+        replay(other)
+
+
+def test_a_replay_that_leaves_the_recorded_run_names_the_first_event(failure: Failure) -> None:
+    changed = msgspec.structs.replace(failure, seed=2)
+    found = replay(changed)
+    assert not found.same
+    assert found.divergence is not None
+    assert found.divergence.event, "the first event that differs is named"
+    assert found.divergence.record < len(failure.records)
+
+
+def test_a_program_that_is_not_deterministic_is_told_so_with_the_place(tmp_path: Path) -> None:
+    program = tmp_path / "erratic.py"
+    program.write_text(
+        "import time\n"
+        "import thornback as ray\n"
+        "ray.init()\n"
+        f"number = int(open({str(tmp_path / 'number')!r}).read())\n"
+        f"open({str(tmp_path / 'number')!r}, 'w').write(str(number + 1))\n"
+        "time.sleep(0.001 * number)\n"
+        "ray.get(ray.remote(abs).remote(-1))\n"
+        "raise ValueError('always')\n"
+    )
+    (tmp_path / "number").write_text("1")
+    found = examine(run_once(program, 1, None, SETUP))
+    assert not found.replays, "the second run was another one"
+    divergence = replay(found).divergence
+    assert divergence is not None
+    assert divergence.cause.startswith("the program itself is not deterministic: two replays differ from each other")
+    assert "line 4: files are not simulated" in divergence.cause
+
+
+def test_a_program_that_depends_on_its_process_is_told_so(tmp_path: Path) -> None:
+    program = tmp_path / "hashes.py"
+    program.write_text(
+        "import time\nimport thornback as ray\nray.init()\n"
+        "time.sleep(0.001 * (hash('some text') % 1000))\n"
+        "ray.get(ray.remote(abs).remote(-1))\nraise ValueError('always')\n"
+    )
+    here = examine(run_once(program, 1, None, SETUP))
+    there = explore(program, [1], "none", SETUP, jobs=2).failures[0]
+    assert there.trace_hash != here.trace_hash
+    divergence = replay(msgspec.structs.replace(here, trace_hash=there.trace_hash)).divergence
+    assert divergence is not None
+    assert divergence.cause.startswith("the program depends on its process")
+    assert "line 4: hash() of a string differs from process to process" in divergence.cause
+
+
+def test_suspects_are_named_by_line() -> None:
+    assert suspects("x = 1\nfor y in {'a', 'b'}:\n    print(id(y))\n") == [
+        "line 2: the order of a set of strings differs from process to process",
+        "line 3: id() is an address",
+    ]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}', '{"faults": []}'])
+def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(FailureError, match=r"other\.json: this is not a saved failure"):
+        load_failure(path)
+    with pytest.raises(FailureError, match="cannot read it"):
+        load_failure(tmp_path / "missing.json")
+
+
+def test_a_failure_shrinks_to_the_one_fault_that_matters(failure: Failure) -> None:
+    found = shrink(failure)
+    [fault] = found.failure.plan.faults
+    assert isinstance(fault, p.CrashWorker)
+    assert found.failure.setup.nodes == 1
+    assert found.complete
+    assert found.faults_before == 6
+    assert 3 <= found.runs <= 40
+    assert found.failure.note == f"shrunk from 6 faults on 3 nodes in {found.runs} runs"
+    assert replay(found.failure).same
+
+
+def test_shrinking_stops_at_its_limit_with_what_it_has(failure: Failure) -> None:
+    found = shrink(failure, max_runs=3)
+    assert found.runs <= 3
+    assert not found.complete
+
+
+def test_a_failure_that_does_not_happen_again_is_not_shrunk(failure: Failure) -> None:
+    calm = msgspec.structs.replace(failure, plan=Plan())
+    with pytest.raises(ValueError, match="does not happen again"):
+        shrink(calm)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_delta_debugging_leaves_exactly_the_faults_that_are_needed(seed: int) -> None:
+    rng = random.Random(seed)
+    faults = tuple(p.CrashWorker(node=0, at=float(index)) for index in range(rng.randrange(1, 25)))
+    needed = rng.sample(faults, rng.randrange(1, min(len(faults), 4) + 1))
+    shrinker = Shrinker(lambda plan, setup: {each.at for each in needed} <= {_at(each) for each in plan.faults})
+    assert shrinker.shrink(Plan(faults=faults), Setup(nodes=1))
+    assert {_at(each) for each in shrinker.plan.faults} == {each.at for each in needed}
+
+
+def _at(fault: Any) -> Any:
+    return fault.at
+
+
+def test_simpler_faults_are_valid_and_differ() -> None:
+    fault = p.Cut(a=[0, 2], b=[1, 3], one_way=True, at=1.234, until=5.678)
+    simpler = list(simpler_faults(fault))
+    assert p.Cut(a=[0, 2], b=[1, 3], at=1.234, until=5.678) in simpler
+    assert p.Cut(a=[2], b=[1, 3], one_way=True, at=1.234, until=5.678) in simpler
+    assert fault not in simpler
+
+
+def test_a_timeline_has_tasks_faults_and_arrows_between_nodes(failure: Failure) -> None:
+    timeline = Timeline()
+    run_once(failure.find(), failure.seed, failure.plan, failure.setup, [timeline])
+    trace = timeline.trace()
+    entries = trace["traceEvents"]
+    assert json.loads(json.dumps(trace)) == trace
+    for entry in entries:
+        assert {"ph", "name", "pid"} <= entry.keys()
+        assert entry["ph"] in ("X", "M", "i", "s", "f")
+        assert entry["ph"] != "X" or entry["dur"] >= 0
+    assert {entry["args"]["name"] for entry in entries if entry["name"] == "process_name"} == {
+        "node-0",
+        "node-1",
+        "node-2",
+    }
+    assert any(entry["ph"] == "X" and "Counter.add" in entry["name"] for entry in entries)
+    assert any(entry["name"] == "fault: crash_worker" for entry in entries)
+    starts = {entry["id"]: entry for entry in entries if entry["ph"] == "s"}
+    ends = {entry["id"]: entry for entry in entries if entry["ph"] == "f"}
+    assert starts and starts.keys() == ends.keys(), "each arrow has both of its ends"
+    for number, start in starts.items():
+        assert start["ts"] <= ends[number]["ts"]
+        assert start["pid"] != ends[number]["pid"], "arrows go from node to node"
+
+
+def test_a_page_shows_itself_without_a_network(failure: Failure) -> None:
+    timeline = Timeline()
+    run_once(failure.find(), failure.seed, failure.plan, failure.setup, [timeline])
+    page = to_html(timeline.trace(), "a </script> title")
+    assert "http" not in page and "src=" not in page
+    assert page.count("</script>") == 1, "nothing in the data ends the script"
+    assert "Counter.add" in page
+
+
+def test_coverage_says_which_messages_met_which_faults_and_which_never_did(failure: Failure) -> None:
+    trigger = p.Trigger(message="PushActorTasks", count=2)
+    plan = Plan(faults=(*STORM.faults, p.CrashWorker(node=0, after=trigger)))
+    found = report(run_once(failure.find(), failure.seed, plan, failure.setup, coverage=True).coverage)
+    assert "delay" in found["hit"]["Heartbeat"]["in flight"]
+    assert found["hit"]["PushActorTasks"]["handled"] == {"crash_worker": 1}
+    assert "crash_worker" not in found["faults_never_met"]
+    assert "pause_node" in found["faults_never_met"]
+    assert "CreateGroup" in found["messages_never_hit"]
+    assert any(line.startswith("Heartbeat") for line in as_text(found))
+
+
+def test_the_story_of_a_task_is_told_across_nodes() -> None:
+    from thornback.faults.story import Story
+    from thornback.faults.workloads import WORKLOADS
+
+    assert "nested" in WORKLOADS
+    seen: list[bytes] = []
+
+    def first_task(world: Any) -> None:
+        world.trace.listeners.append(
+            lambda time, kind, subject, detail: seen.append(subject) if kind == "task.started" else None
+        )
+
+    plain = run_once("workload:nested", 3, None, SETUP, [first_task])
+    story = Story(seen[5])
+    again = run_once("workload:nested", 3, None, SETUP, [story])
+    assert again.trace_hash == plain.trace_hash, "listening changes nothing"
+    text = "\n".join(story.lines())
+    for words in ("is submitted:", "PushTasks (run these.)", "starts in", "ends in", "has succeeded for its owner"):
+        assert words in text, f"the story says that it {words}\n{text}"
+    assert "sent in event" in text

@@ -1,0 +1,188 @@
+"""A failure as one file: all that is needed to see it again, and its story."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import platform
+from array import array
+from base64 import b64decode, b64encode
+from pathlib import Path
+
+import msgspec
+
+import thornback
+from thornback.faults.invariants import Violation
+from thornback.faults.plan import Plan
+from thornback.faults.program import FileProgram, Program, ProgramError, find_program
+from thornback.faults.run import Outcome, Setup, run_once
+from thornback.faults.story import Story
+from thornback.simulator.world import World
+
+FORMAT = 1
+MOST_RECORDS = 1_000_000
+"""Of the journal; of a longer run, only the hash is kept."""
+ENGINE_PARTS = ("api", "core", "simulator", "util")
+
+
+class FailureError(ValueError):
+    """The file is not one of a failure, or cannot be used here; says why."""
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One failing run. The first fields say which one it is, the others what came of it."""
+
+    format: int = FORMAT
+    program: str
+    """Path, or name of a workload."""
+    arguments: tuple[str, ...] = ()
+    text: str
+    """Its source, which is run if the file has changed or is gone."""
+    seed: int
+    plan: Plan
+    setup: Setup
+    violation: Violation
+    """The first one."""
+    others: list[Violation] = []
+    story: list[str] = []
+    trace_hash: str
+    replays: bool = True
+    """Whether a second run was the same. If not, the program itself is not deterministic."""
+    thornback: str
+    """Version."""
+    engine: str
+    """Digest of the engine's source."""
+    python: str
+    output: str = ""
+    note: str = ""
+    """Where it comes from, for people."""
+    journal: str = ""
+    """Two bytes per record of the trace, in base64: they find the first record in which another run differs."""
+
+    def save(self, path: str | Path) -> None:
+        """Write the file, over one that is there.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        Path(path).write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
+
+    def find(self) -> Program:
+        """The program, with the source that has failed.
+
+        Raises:
+            FailureError: it was a function, or a workload that does not exist any more.
+        """
+        if not self.text:
+            raise FailureError(f"{self.program} is a function; its source is not in the file")
+        try:
+            program = find_program(self.program, self.arguments)
+        except ProgramError as error:
+            if self.program.startswith("workload:"):
+                raise FailureError(str(error)) from None
+            return FileProgram(Path(self.program), self.text, self.arguments)
+        if program.text != self.text and isinstance(program, FileProgram):
+            return FileProgram(Path(self.program), self.text, self.arguments)
+        return program
+
+    @property
+    def records(self) -> array[int]:
+        """The journal, unpacked."""
+        found: array[int] = array("H")
+        found.frombytes(b64decode(self.journal))
+        return found
+
+    def version_problem(self) -> str:
+        """Why this is not the version that has failed; "" if it is."""
+        if self.thornback != thornback.__version__:
+            return f"it was found with Thornback {self.thornback}, and this is {thornback.__version__}"
+        if self.python != python_version():
+            return f"it was found with Python {self.python}, and this is {python_version()}"
+        if self.engine != engine_digest():
+            return f"it was found with another source of Thornback {self.thornback} ({self.engine})"
+        return ""
+
+
+def python_version() -> str:
+    """Without the last number, which does not matter."""
+    return ".".join(platform.python_version_tuple()[:2])
+
+
+@functools.cache
+def engine_digest() -> str:
+    """A digest of all sources that decide what happens in a simulation."""
+    root = Path(thornback.__file__).parent
+    digest = hashlib.blake2b(digest_size=8)
+    for part in ENGINE_PARTS:
+        for path in sorted((root / part).rglob("*.py")):
+            digest.update(str(path.relative_to(root)).encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def load_failure(path: str | Path) -> Failure:
+    """The failure in a file.
+
+    Raises:
+        FailureError: the file cannot be read, or is something else.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise FailureError(f"{path}: cannot read it: {error}") from None
+    try:
+        failure = msgspec.json.decode(data, type=Failure)
+    except msgspec.DecodeError as error:
+        raise FailureError(f"{path}: this is not a saved failure: {error}") from None
+    if failure.format != FORMAT:
+        raise FailureError(f"{path}: the file has format {failure.format}; this version reads format {FORMAT}")
+    return failure
+
+
+class Journal:
+    """Keeps the checksums of all records of a run; an observer."""
+
+    def __init__(self) -> None:
+        self.records: array[int] = array("H")
+
+    def __call__(self, world: World) -> None:
+        """Watch that simulation."""
+        world.trace.journal = self.records
+
+    def packed(self) -> str:
+        """As it stands in the file."""
+        return b64encode(self.records.tobytes()).decode() if len(self.records) <= MOST_RECORDS else ""
+
+
+def examine(outcome: Outcome, program: Program | None = None, note: str = "") -> Failure:
+    """Run a failing run again, to see whether it is the same and to write down its story.
+
+    Args:
+        program: if it is a function, which cannot be found by its name.
+
+    Raises:
+        ProgramError: there is no such program any more.
+    """
+    program = program or find_program(outcome.program)
+    first = outcome.violations[0]
+    story, journal = Story(bytes.fromhex(first.subject)), Journal()
+    again = run_once(program, outcome.seed, outcome.plan, outcome.setup, [story, journal])
+    return Failure(
+        program=program.name,
+        arguments=program.arguments,
+        text=program.text,
+        seed=outcome.seed,
+        plan=outcome.plan,
+        setup=outcome.setup,
+        violation=first,
+        others=outcome.violations[1:],
+        story=story.lines(first.at),
+        trace_hash=outcome.trace_hash,
+        replays=again.trace_hash == outcome.trace_hash,
+        thornback=thornback.__version__,
+        engine=engine_digest(),
+        python=python_version(),
+        output=outcome.output,
+        note=note,
+        journal=journal.packed(),
+    )
