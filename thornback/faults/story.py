@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,7 @@ def fault_in_words(fault: AnyFault) -> str:
 def in_text(subject: bytes) -> str:
     """The subject of a fault: an id, or what the plan says."""
     text = subject.decode("ascii", "replace")
-    return text if text.isprintable() else readable(subject)
+    return re.sub(r", \w+=None|\w+=None, ", "", text) if text.isprintable() else readable(subject)
 
 
 def _plain(detail: Any) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thornback.core.ids import WORKER_ID_SIZE, Address, NodeId, ObjectId
+from thornback.core.owner.references import Reference
 from thornback.simulator.process import UserProcess
 
 if TYPE_CHECKING:
     from thornback.simulator.world import World
+
+
+_PROCESSES = ("process.start", "process.end")
 
 
 class GroundTruth:
@@ -16,6 +20,12 @@ class GroundTruth:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._tables: list[tuple[UserProcess, dict[ObjectId, Reference]]] | None = None
+        world.trace.listeners.append(self._event)
+
+    def _event(self, time: int, kind: str, subject: bytes, detail: Any) -> None:
+        if kind in _PROCESSES:
+            self._tables = None
 
     def peek(self, node_id: NodeId, offset: int, size: int) -> bytes | None:
         """The bytes in a node's memory; None if they cannot be read, or that incarnation of the node is gone."""
@@ -27,16 +37,27 @@ class GroundTruth:
     def holders(self, object_id: ObjectId) -> list[Address]:
         """The live processes in which user code has a reference to the object; without its owner, and those that the
         owner was told to be dead."""
-        owner = self._world.network.directory.get(object_id[:WORKER_ID_SIZE])
-        if not isinstance(owner, UserProcess):
-            return []
-        is_dead = owner.core.owner.references.is_dead
+        tables = self._tables
+        if tables is None:
+            tables = self._tables = self._live_tables()
+        owner = object_id[:WORKER_ID_SIZE]
         found = []
-        for node in self._world.nodes:
-            for process in (*node.workers.values(), *node.drivers.values()):
-                if process is None or process is owner or process.ended:
-                    continue
-                reference = process.core.owner.references.table.get(object_id)
-                if reference is not None and reference.local > 0 and not is_dead(process.address):
-                    found.append(process.address)
+        for process, table in tables:
+            reference = table.get(object_id)
+            if reference is not None and reference.local > 0 and process.address != owner and not process.ended:
+                found.append(process.address)
+        if found:
+            there = self._world.network.directory.get(owner)
+            if not isinstance(there, UserProcess):
+                return []
+            is_dead = there.core.owner.references.is_dead
+            found = [address for address in found if not is_dead(address)]
         return found
+
+    def _live_tables(self) -> list[tuple[UserProcess, dict[ObjectId, Reference]]]:
+        return [
+            (process, process.core.owner.references.table)
+            for node in self._world.nodes
+            for process in (*node.workers.values(), *node.drivers.values())
+            if process is not None and not process.ended
+        ]
