@@ -157,6 +157,7 @@ class Network:
 
     Attributes:
         messages: delivered so far.
+        payload: bytes of user data sent from node to node so far.
         conditions: the faults of now.
         triggers: what faults wait for, if they wait for messages.
         losing: kinds of messages of which the next ones are lost.
@@ -172,6 +173,7 @@ class Network:
         self.lossy = lossy
         self.codec = codec
         self.messages = 0
+        self.payload = 0
         self.conditions = Conditions(self._released)
         self.triggers: Triggers | None = None
         self.losing: list[Losing] = []
@@ -264,6 +266,7 @@ class Network:
         model = self.model
         delay = model.latency + int(model.jitter * self._jitter())
         size = payload_size(messages)
+        self.payload += size
         if size > SMALL:
             now = self.engine._now
             node = source.node

@@ -112,7 +112,7 @@ class Execution:
         token = current.set(self.context)
         try:
             self._check_cancelled()
-            function, args, kwargs = self._prepare()
+            function, args, kwargs = self._prepare(outcome)
             result = function(*args, **kwargs)
             del args, kwargs
             self._collect(result, outcome)
@@ -129,7 +129,7 @@ class Execution:
         token = current.set(self.context)
         try:
             self._check_cancelled()
-            function, args, kwargs = self._prepare()
+            function, args, kwargs = self._prepare(outcome)
             result = function(*args, **kwargs)
             del args, kwargs
             if inspect.isawaitable(result):
@@ -153,15 +153,20 @@ class Execution:
 
     def _begin(self) -> Outcome:
         outcome = Outcome()
-        outcome.run_time = self.started = self.executor.clock.now()
-        outcome.start = self.executor.runtime.wall_time()
+        self._count_from_here(outcome)
+        self.started = outcome.run_time
         return outcome
+
+    def _count_from_here(self, outcome: Outcome) -> None:
+        """The time that arguments take to come here is none of the task's own: it would be another elsewhere."""
+        outcome.run_time = self.executor.clock.now()
+        outcome.start = self.executor.runtime.wall_time()
 
     def _check_cancelled(self) -> None:
         if self.context.cancelled:
             raise errors.TaskCancelledError(f"task {self.name} was cancelled")
 
-    def _prepare(self) -> tuple[Any, list[Any], dict[str, Any]]:
+    def _prepare(self, outcome: Outcome) -> tuple[Any, list[Any], dict[str, Any]]:
         token = covering.set(self.covered)
         try:
             function = self.executor.function_for(self)
@@ -170,6 +175,7 @@ class Execution:
             args, kwargs = loads(self.arguments.data, self.arguments.buffers)
             if self.dependencies:
                 values = self._load_dependencies()
+                self._count_from_here(outcome)
                 args = [values[each.index] if type(each) is Argument else each for each in args]
                 kwargs = {key: values[each.index] if type(each) is Argument else each for key, each in kwargs.items()}
         finally:

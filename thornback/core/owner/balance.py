@@ -37,8 +37,10 @@ class Balance:
         loaded.sort(key=lambda lease: -len(lease.in_flight))
         for lease in loaded[: len(group.idle)]:
             left = len(lease.in_flight)
-            run_time = self.leases.run_times.get(next(iter(lease.in_flight.values())).template.key, 0)
-            if left * run_time >= MILLISECOND:
+            last = next(reversed(lease.in_flight.values()))
+            run_time = self.leases.run_times.get(last.template.key, 0)
+            extra = self.leases.stealing.least_extra(group, last) if group.bound else 0
+            if left * run_time >= max(MILLISECOND, 2 * extra):
                 lease.stealing = True
                 self.transport.send(lease.worker_id, StealTasks(lease.lease_id, left // 2))
 
@@ -56,6 +58,7 @@ class Balance:
             working = working or len(lease.in_flight) > 1
             if len(lease.in_flight) > 1 and not lease.stealing and now - lease.progress >= STALL:
                 lease.stealing = True
+                group.open.pop(lease.lease_id, None)
                 self.transport.send(lease.worker_id, StealTasks(lease.lease_id, len(lease.in_flight) - 1))
         group.stall_timer = False
         if working:

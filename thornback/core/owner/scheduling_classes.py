@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from thornback.core.ids import LeaseId, NodeId, TaskId, WorkerId, node_of
-from thornback.core.messages import Stored, TaskTemplate
+from thornback.core.messages import Stored, Strategy, TaskTemplate
 from thornback.core.owner.task import Task
 from thornback.core.owner.task_queue import PriorityQueue, TaskQueue
 from thornback.core.scheduling.policies import by_bytes
@@ -57,10 +57,11 @@ class Lease:
 class Shape:
     """What tasks need from a worker. Its classes differ in the node that they prefer, and lend each other workers."""
 
-    __slots__ = ("classes", "key", "loaded", "spare")
+    __slots__ = ("classes", "follows_bytes", "loaded", "spare")
 
-    def __init__(self, key: tuple[object, ...]) -> None:
-        self.key = key
+    def __init__(self, strategy: Strategy) -> None:
+        self.follows_bytes = strategy.kind == "DEFAULT" and not strategy.group
+        """Tasks prefer the node that has their arguments; other strategies say themselves where tasks run."""
         self.classes: dict[NodeId, SchedulingClass] = {}
         """By preferred node; empty for none."""
         self.loaded: dict[SchedulingClass, None] = {}
@@ -82,6 +83,8 @@ class SchedulingClass:
         "leases",
         "node",
         "open",
+        "passed_over",
+        "preferred",
         "queue",
         "requests",
         "shape",
@@ -91,12 +94,14 @@ class SchedulingClass:
         "urgency",
     )
 
-    def __init__(self, shape: Shape, template: TaskTemplate, node: NodeId, bound: bool) -> None:
+    def __init__(self, shape: Shape, template: TaskTemplate, preferred: NodeId, local: NodeId) -> None:
         self.shape = shape
         self.template = template
-        self.node = node
+        self.preferred = preferred
+        """Where most bytes of the arguments are; empty for no such node."""
+        self.node = preferred or local
         """Who is asked for workers first."""
-        self.bound = bound
+        self.bound = bool(preferred)
         """Running elsewhere costs time, because the arguments have to be moved there."""
         self.queue: TaskQueue = deque()
         self.leases: dict[LeaseId, Lease] = {}
@@ -115,6 +120,8 @@ class SchedulingClass:
         self.held_since = 0
         """Since when the first task waits although a worker elsewhere has nothing to do; 0 if that is not so."""
         self.hold_timer = False
+        self.passed_over = 0
+        """How often another task was preferred to the first one."""
 
 
 class SchedulingClasses:
@@ -136,11 +143,10 @@ class SchedulingClasses:
         """The class of a task whose arguments are known."""
         template = task.template
         shape = self._shape_of.get(template.key) or self._new_shape(template)
-        node = self._preferred_node(task) if task.dependencies and not template.strategy.group else b""
+        node = self._preferred_node(task) if task.dependencies and shape.follows_bytes else b""
         group = shape.classes.get(node)
         if group is None:
-            bound = bool(node) and template.strategy.kind == "DEFAULT"
-            group = shape.classes[node] = SchedulingClass(shape, template, node or self.node_id, bound)
+            group = shape.classes[node] = SchedulingClass(shape, template, node, self.node_id)
             if self._prioritized:
                 group.queue = PriorityQueue()
         return group
@@ -150,7 +156,7 @@ class SchedulingClasses:
         key = (resources, template.strategy, template.runtime_env, template.fail_infeasible)
         shape = self._shapes.get(key)
         if shape is None:
-            shape = self._shapes[key] = Shape(key)
+            shape = self._shapes[key] = Shape(template.strategy)
         self._shape_of[template.key] = shape
         if template.priority and not self._prioritized:
             self._prioritize()
@@ -184,8 +190,7 @@ class SchedulingClasses:
         if group.queue or group.leases or group.requests:
             return
         shape = group.shape
-        for node, each in list(shape.classes.items()):
-            if each is group:
-                del shape.classes[node]
+        if shape.classes.get(group.preferred) is group:
+            del shape.classes[group.preferred]
         shape.loaded.pop(group, None)
         shape.spare.pop(group, None)

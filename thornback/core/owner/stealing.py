@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from thornback.core.owner.leases import Leases
     from thornback.core.owner.owner import Owner
 
+LOOK_AHEAD = 32
+"""Tasks of a queue among which a worker elsewhere finds the one that it has most arguments of."""
+
 
 class Stealing:
     """Decides which of this process's workers take tasks of classes that prefer another node."""
@@ -35,6 +38,10 @@ class Stealing:
             return 0
         size = self.classes.missing_bytes(task, node)
         return moving_time(size, self.bandwidth, max(0, self._links.get(group.node, 0) - self.clock.now()))
+
+    def least_extra(self, group: SchedulingClass, task: Task) -> int:
+        """The extra time of a task on the best of the class's workers without work; there is one."""
+        return min(self.extra_time(group, task, node_of(lease.worker_id)) for lease in group.idle.values())
 
     def _waiting_time(self, group: SchedulingClass) -> int:
         run_time = self.leases.run_times.get(group.queue[0].template.key, 0)
@@ -58,7 +65,7 @@ class Stealing:
             group.held_since = 0
             return True
         now = self.clock.now()
-        task = group.queue[0]
+        task = self._nearest_first(group, node)
         extra = self.extra_time(group, task, node)
         group.held_since = group.held_since or now
         if not should_move(extra, self._waiting_time(group), now - group.held_since):
@@ -68,6 +75,28 @@ class Stealing:
         if size:
             self._links[group.node] = max(now, self._links.get(group.node, 0)) + moving_time(size, self.bandwidth)
         return True
+
+    def _nearest_first(self, group: SchedulingClass, node: NodeId) -> Task:
+        """The first task of the queue, after the one among the next few that has most of its arguments on the node was
+        put there. None is passed over for ever."""
+        queue = group.queue
+        least = self.classes.missing_bytes(queue[0], node)
+        best = 0
+        if group.passed_over < LOOK_AHEAD:
+            for index in range(1, min(len(queue), LOOK_AHEAD)):
+                if not least:
+                    break
+                size = self.classes.missing_bytes(queue[index], node)
+                if size < least:
+                    best, least = index, size
+        if best:
+            task = queue[best]
+            del queue[best]
+            queue.appendleft(task)
+            group.passed_over += 1
+        else:
+            group.passed_over = 0
+        return queue[0]
 
     def _look_again(self, group: SchedulingClass, delay: int) -> None:
         if not group.hold_timer:

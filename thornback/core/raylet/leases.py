@@ -93,6 +93,8 @@ class RayletLeases:
             self._set_infeasible(message)
 
     def _enqueue(self, request: RequestLease) -> None:
+        if request.patience and not request.hops and request.lease_id not in self.queue:
+            self.clock.call_after(request.patience, lambda: self._waited_enough(request.lease_id))
         self.queue.add(request, self.clock.now())
         self.grants.shares.weights[request.job_id] = request.terms.weight
         self.grants.dirty = True
@@ -113,7 +115,7 @@ class RayletLeases:
     def _better_node(self, request: RequestLease, may_move: bool) -> NodeId | None:
         """Where the request should go instead of waiting here, if anywhere."""
         chosen: NodeId | None = None
-        if may_move:
+        if may_move and not self._stays(request):
             nodes = self.view.alive()
             chosen = place(request.resources, nodes, self.node_id, request.strategy, self.config, self.random)
             if chosen == self.node_id:
@@ -122,6 +124,18 @@ class RayletLeases:
         if chosen is None and not fits(request.resources, self.total):
             chosen = self._could_ever(request)
         return chosen
+
+    def _stays(self, request: RequestLease) -> bool:
+        """Whether the request waits for this node, which has the arguments of its tasks, before it is passed on."""
+        if not request.patience or request.hops or not fits(request.resources, self.total):
+            return False
+        waiting = self.queue.get(request.lease_id)
+        return waiting is None or self.clock.now() - waiting.since < request.patience
+
+    def _waited_enough(self, lease_id: LeaseId) -> None:
+        waiting = self.queue.get(lease_id)
+        if waiting is not None:
+            self._place(waiting.request)
 
     def _could_ever(self, request: RequestLease) -> NodeId:
         permitted = [node for node in self.view.alive() if allowed(node, request.strategy)]

@@ -1,0 +1,27 @@
+"""The experiment about moving work, in quick versions."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))
+
+import moving_work
+
+
+@pytest.mark.parametrize("skew", list(moving_work.SKEWS))
+def test_skewed_queues_end_within_15_percent_of_the_ideal_on_100_nodes(skew: str) -> None:
+    result = moving_work.makespan(skew, tasks=2000)
+    assert result.ratio <= 1.15, f"{skew}: {result.seconds:.2f} s of virtual time, the ideal is {result.ideal:.2f} s"
+
+
+def test_tasks_with_100_mb_arguments_move_ten_times_fewer_bytes_than_with_random_placement() -> None:
+    """At a fiftieth of the scale: objects, stores and bandwidth alike."""
+    near, took_near = moving_work.moved("DEFAULT", scale=50)
+    anywhere, took_anywhere = moving_work.moved("RANDOM", scale=50)
+    assert anywhere > 8e9, "placed at random, most of the 12 GB are read on another node"
+    assert near * 10 <= anywhere, f"{near / 1e9:.2f} GB moved, and {anywhere / 1e9:.2f} GB with random placement"
+    assert took_near <= took_anywhere, "waiting for the data must not take longer than moving it"
