@@ -25,3 +25,10 @@ def test_tasks_with_100_mb_arguments_move_ten_times_fewer_bytes_than_with_random
     assert anywhere > 8e9, "placed at random, most of the 12 GB are read on another node"
     assert near * 10 <= anywhere, f"{near / 1e9:.2f} GB moved, and {anywhere / 1e9:.2f} GB with random placement"
     assert took_near <= took_anywhere, "waiting for the data must not take longer than moving it"
+
+
+def test_speculation_halves_the_p99_of_a_workload_with_three_percent_stragglers_for_under_a_tenth_more_work() -> None:
+    without, with_copies = moving_work.latencies(False, 600), moving_work.latencies(True, 600)
+    assert with_copies.p99 <= without.p99 / 2, f"p99 {without.p99:.3f} s became {with_copies.p99:.3f} s"
+    assert with_copies.runs <= 1.1 * without.runs, f"{with_copies.runs} runs instead of {without.runs}"
+    assert with_copies.busy <= 1.1 * without.busy, f"{with_copies.busy:.1f} s of computing, not {without.busy:.1f} s"

@@ -81,6 +81,7 @@ def remote(*targets: Any, **given: Any) -> Any:
         num_returns: (task) number of results, or "dynamic" or "streaming" for generators.
         max_retries: (task) further attempts after its worker died; -1 is without limit.
         retry_exceptions: (task) True, or a list of exception classes after which it is retried too.
+        speculative: (task) it may run twice: a straggler is run again elsewhere, and the first result counts.
         max_calls: (task) the worker ends after so many calls of the function.
         checkpoint_every: (actor) calls after which it saves its state with ``save_checkpoint(self)``; after a crash,
             ``restore_checkpoint(self, state)`` brings it back, and calls that were answered since run again.

@@ -107,6 +107,7 @@ TASK: dict[str, Option] = COMMON | {
     "max_retries": _count(None, -1, "a whole number >= 0, or -1 for no limit"),
     "retry_exceptions": _RETRY_EXCEPTIONS,
     "max_calls": _count(0, 0, "a whole number >= 0 (0: no limit)"),
+    "speculative": _flag(),
     "_generator_backpressure_num_objects": _BACKPRESSURE,
 }
 """Options of remote functions."""
@@ -176,6 +177,25 @@ def check(kind: Kind, given: Mapping[str, Any]) -> dict[str, Any]:
     if chosen.get("get_if_exists") and "name" not in chosen:
         raise ValueError("option 'get_if_exists' of an actor class needs the option 'name' as well")
     return chosen
+
+
+def check_speculative(chosen: Mapping[str, Any], is_generator: bool) -> None:
+    """Check what a function that may run twice must not be.
+
+    Raises:
+        ValueError: ``max_retries=0`` promises that it runs at most once; or it is a generator.
+    """
+    if not value_of("task", chosen, "speculative"):
+        return
+    if chosen.get("max_retries") == 0:
+        raise ValueError(
+            "option 'speculative'=True lets a straggler run a second time, which 'max_retries'=0 forbids: "
+            "choose one of them"
+        )
+    if is_generator or isinstance(chosen.get("num_returns"), str):
+        raise ValueError(
+            "option 'speculative'=True is not for generators: their consumer would get items of two different runs"
+        )
 
 
 def value_of(kind: Kind, chosen: Mapping[str, Any], name: str) -> Any:

@@ -61,6 +61,7 @@ class RemoteFunction(Generic[P, R]):
 
     def _setup(self, function: Callable[..., Any], chosen: Mapping[str, Any]) -> None:
         self._function = function
+        options.check_speculative(chosen, is_generator(function))
         self._chosen = dict(chosen)
         self._name = _name_of(function)
         self._parameters: Parameters | None = None

@@ -137,6 +137,7 @@ def task_template(
         runtime_env=runtime_env_json(chosen.get("runtime_env")) or runtime_env,
         fail_infeasible=value_of("task", chosen, "fail_if_infeasible"),
         priority=value_of("task", chosen, "priority"),
+        speculative=value_of("task", chosen, "speculative"),
     )
     return with_key(template)
 

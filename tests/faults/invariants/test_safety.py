@@ -88,6 +88,16 @@ BROKEN: list[tuple[type[Checker], str, Fill]] = [
         "more attempts of a task than allowed",
         lambda s: start(start(s.event("task.submitted", TASK, ("f", 0, b""))), attempt=1),
     ),
+    (
+        inv.Attempts,
+        "a second run without permission",
+        lambda s: s.event("task.submitted", TASK, ("f", 0, b"")).event("task.speculated", TASK, 1),
+    ),
+    (
+        inv.Attempts,
+        "more attempts of a task than allowed",
+        lambda s: start(s.event("task.submitted", TASK, ("f", 1, b"")).event("task.speculated", TASK, 1), attempt=3),
+    ),
     (inv.Capacity, "more handed out than there is", lambda s: grant(grant(up(s), LEASE), LEASE_2)),
     (
         inv.Capacity,
@@ -264,6 +274,11 @@ KEPT: list[tuple[type[Checker], str, Fill]] = [
         inv.Attempts,
         "a retry",
         lambda s: start(start(s.event("task.submitted", TASK, ("f", 1, b""))), attempt=1, worker=SECOND),
+    ),
+    (
+        inv.Attempts,
+        "a second run beside the retries",
+        lambda s: start(s.event("task.submitted", TASK, ("f", 1, b"")).event("task.speculated", TASK, 1), attempt=2),
     ),
     (
         inv.Attempts,

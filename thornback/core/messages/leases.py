@@ -32,6 +32,8 @@ class RequestLease(Message, frozen=True, tag=20):
     patience: int = 0
     """How long it waits at the first node that it asks before it is passed on, nanoseconds: what it would take to move
     the arguments of its tasks from there."""
+    avoid: NodeId = b""
+    """A node that must not grant it as long as another one could."""
     priority: int = 0
     """Within the job; a higher one goes first."""
     run_time: int = -1

@@ -63,6 +63,8 @@ class TaskTemplate(Record, frozen=True):
     """Within the job; a higher one goes first."""
     replay: bool = False
     """A method of an actor with checkpoints: acknowledged calls are replayed until they are in a checkpoint."""
+    speculative: bool = False
+    """It may run twice at the same time; the first result counts."""
 
 
 class FunctionDefinition(Record, frozen=True):

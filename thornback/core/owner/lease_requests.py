@@ -84,6 +84,7 @@ class LeaseRequests:
             backlog=len(group.queue),
             namespace=self.owner.namespace,
             retriable=template.max_retries != 0,
+            avoid=group.avoid,
             patience=self.owner.leases.stealing.patience(group) if group.queue else 0,
             priority=first.priority,
             run_time=self.owner.leases.run_times.get(first.key, -1),

@@ -23,6 +23,7 @@ from thornback.core.messages import (
     StealTasks,
     TaskCall,
     TaskReplies,
+    TaskReply,
     TaskTemplate,
 )
 from thornback.core.owner.balance import Balance
@@ -85,6 +86,8 @@ class Leases:
                 self._dispatch(group)
 
     def _dispatch(self, group: SchedulingClass) -> None:
+        if group.idle and group.shape.copies:
+            self.stealing.serve_copies(group)
         if group.queue and group.leases:
             self._fill(group)
         if len(group.shape.classes) > 1:
@@ -133,7 +136,7 @@ class Leases:
         group = lease.group
         queue = group.queue
         if not lease.in_flight:
-            lease.progress = self.clock.now()
+            lease.progress = lease.since = self.clock.now()
             group.idle.pop(lease.lease_id, None)
             group.open[lease.lease_id] = lease
         batch: list[TaskCall] = []
@@ -164,6 +167,8 @@ class Leases:
                 functions, templates, batch = [], [], []
         if batch:
             self._send(lease, functions, templates, batch)
+            if group.speculative:
+                self.owner.speculation.sent(group)
         if len(lease.in_flight) > 1:
             group.deep[lease.lease_id] = lease
         elif not lease.in_flight:
@@ -269,12 +274,14 @@ class Leases:
         run_times = self.run_times
         for reply in message.replies:
             task = tasks.reply(sender, message.source, reply)
+            if group.speculative:
+                self._note_speculative(lease, task, reply, len(message.replies) == 1)
             if task is not None:
                 lease.in_flight.pop(reply.task_id, None)
                 key = task.template.key
                 known = run_times.get(key)
                 run_times[key] = reply.run_time if known is None else known + (reply.run_time - known) // 4
-        lease.progress = self.clock.now()
+        lease.progress = lease.since = self.clock.now()
         if message.ending:
             self._remove(lease)
             self.transport.send(node_of(lease.worker_id), ReturnLease(lease.lease_id, True, "max_calls"))
@@ -286,6 +293,12 @@ class Leases:
             elif not lease.closing:
                 group.open[lease.lease_id] = lease
         self._dirty[group] = None
+
+    def _note_speculative(self, lease: Lease, task: Task | None, reply: TaskReply, alone: bool) -> None:
+        if task is None:
+            self.owner.speculation.loser_replied(lease, reply)
+        elif reply.error is None:
+            self.owner.speculation.replied(lease, task, alone and len(lease.in_flight) == 1, reply.run_time)
 
     def on_lease_blocked(self, sender: Address, message: LeaseBlocked) -> None:
         """The worker waits for something; no more work for it now."""

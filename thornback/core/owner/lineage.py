@@ -124,7 +124,7 @@ class Lineage:
         self._bytes -= size
         if task.retries_left > 0:
             task.retries_left -= 1
-        task.attempt += 1
+        task.attempt = task.next_attempt()
         self.rebuilding[task.task_id] = None
         task.state = WAITING
         self.tasks.unfinished += 1

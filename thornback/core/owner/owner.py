@@ -49,6 +49,7 @@ from thornback.core.owner.objects import Objects
 from thornback.core.owner.reasons import OwnerReasons
 from thornback.core.owner.references import Reference, ReferenceTable
 from thornback.core.owner.sites import CallSites
+from thornback.core.owner.speculation import Speculation
 from thornback.core.owner.streams import Streams
 from thornback.core.owner.tasks import Tasks
 from thornback.core.owner.writing import Writing
@@ -92,6 +93,7 @@ class Owner:
         self.actors = Actors(self)
         self.groups = Groups(self)
         self.leases = Leases(self, config)
+        self.speculation = Speculation(self)
         self.tasks = Tasks(self, config)
         self.parts = (
             self.gcs,

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from thornback.core.owner.owner import Owner
 
 
+AWAY = b"away from "
+
+
 class Lease:
     """A worker that this process may send tasks to."""
 
@@ -29,6 +32,7 @@ class Lease:
         "lease_id",
         "next_sequence",
         "progress",
+        "since",
         "stealing",
         "templates",
         "wanted",
@@ -49,7 +53,9 @@ class Lease:
         """The raylet wants it back as soon as there is no work for it."""
         self.stealing = False
         self.progress = now
-        """Time of the last reply, or of the first push after being idle."""
+        """Time of the last reply, or of the first push after being idle, or when its task went on after waiting."""
+        self.since = now
+        """Since when it has the first of its tasks to run."""
         self.templates: set[bytes] = set()
         self.functions: set[bytes] = set()
 
@@ -57,13 +63,15 @@ class Lease:
 class Shape:
     """What tasks need from a worker. Its classes differ in the node that they prefer, and lend each other workers."""
 
-    __slots__ = ("classes", "follows_bytes", "loaded", "spare")
+    __slots__ = ("classes", "copies", "follows_bytes", "loaded", "spare")
 
     def __init__(self, strategy: Strategy) -> None:
         self.follows_bytes = strategy.kind == "DEFAULT" and not strategy.group
         """Tasks prefer the node that has their arguments; other strategies say themselves where tasks run."""
         self.classes: dict[NodeId, SchedulingClass] = {}
         """By preferred node; empty for none."""
+        self.copies: dict[SchedulingClass, None] = {}
+        """Classes of second runs that wait."""
         self.loaded: dict[SchedulingClass, None] = {}
         """Classes with tasks that wait, when they were last looked at."""
         self.spare: dict[SchedulingClass, None] = {}
@@ -74,6 +82,7 @@ class SchedulingClass:
     """Tasks that can use the same workers, and that had best run on the same node."""
 
     __slots__ = (
+        "avoid",
         "bound",
         "deep",
         "held_since",
@@ -88,21 +97,27 @@ class SchedulingClass:
         "queue",
         "requests",
         "shape",
+        "speculative",
         "stall_timer",
         "stopping",
         "template",
         "urgency",
     )
 
-    def __init__(self, shape: Shape, template: TaskTemplate, preferred: NodeId, local: NodeId) -> None:
+    def __init__(
+        self, shape: Shape, template: TaskTemplate, preferred: NodeId, local: NodeId, avoid: NodeId = b""
+    ) -> None:
         self.shape = shape
         self.template = template
         self.preferred = preferred
-        """Where most bytes of the arguments are; empty for no such node."""
-        self.node = preferred or local
+        """Where most bytes of the arguments are, empty for no such node; for copies, their name in the shape."""
+        self.node = local if avoid else preferred or local
         """Who is asked for workers first."""
-        self.bound = bool(preferred)
+        self.bound = bool(preferred) and not avoid
         """Running elsewhere costs time, because the arguments have to be moved there."""
+        self.avoid = avoid
+        """Where the first runs are whose copies these are; empty for tasks that run for the first time."""
+        self.speculative = template.speculative
         self.queue: TaskQueue = deque()
         self.leases: dict[LeaseId, Lease] = {}
         self.idle: dict[LeaseId, Lease] = {}
@@ -151,9 +166,22 @@ class SchedulingClasses:
                 group.queue = PriorityQueue()
         return group
 
+    def away_from(self, node: NodeId, template: TaskTemplate) -> SchedulingClass:
+        """The class of second runs of tasks that run on a node."""
+        shape = self._shape_of.get(template.key) or self._new_shape(template)
+        key = AWAY + node
+        group = shape.classes.get(key)
+        if group is None:
+            group = shape.classes[key] = SchedulingClass(shape, template, key, self.node_id, node)
+        return group
+
+    def of_copies(self, template: TaskTemplate) -> list[SchedulingClass]:
+        """All classes of second runs of such tasks."""
+        return [group for group in self._shape_of[template.key].classes.values() if group.avoid]
+
     def _new_shape(self, template: TaskTemplate) -> Shape:
         resources = tuple(sorted(template.resources.items()))
-        key = (resources, template.strategy, template.runtime_env, template.fail_infeasible)
+        key = (resources, template.strategy, template.runtime_env, template.fail_infeasible, template.speculative)
         shape = self._shapes.get(key)
         if shape is None:
             shape = self._shapes[key] = Shape(template.strategy)
@@ -192,5 +220,6 @@ class SchedulingClasses:
         shape = group.shape
         if shape.classes.get(group.preferred) is group:
             del shape.classes[group.preferred]
+        shape.copies.pop(group, None)
         shape.loaded.pop(group, None)
         shape.spare.pop(group, None)

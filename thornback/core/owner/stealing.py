@@ -34,7 +34,7 @@ class Stealing:
 
     def extra_time(self, group: SchedulingClass, task: Task, node: NodeId) -> int:
         """How much longer a task of the class takes on that node than on the one that it prefers."""
-        if node == group.node:
+        if node == group.node or not group.bound:
             return 0
         size = self.classes.missing_bytes(task, node)
         return moving_time(size, self.bandwidth, max(0, self._links.get(group.node, 0) - self.clock.now()))
@@ -84,14 +84,14 @@ class Stealing:
         best = 0
         if group.passed_over < LOOK_AHEAD:
             for index in range(1, min(len(queue), LOOK_AHEAD)):
-                if not least:
+                if not least or queue[index].template.priority != queue[0].template.priority:
                     break
                 size = self.classes.missing_bytes(queue[index], node)
                 if size < least:
                     best, least = index, size
         if best:
             task = queue[best]
-            del queue[best]
+            queue.remove(task)
             queue.appendleft(task)
             group.passed_over += 1
         else:
@@ -115,7 +115,10 @@ class Stealing:
         shape = group.shape
         if group.queue:
             shape.loaded[group] = None
+            if group.avoid:
+                shape.copies[group] = None
         else:
+            shape.copies.pop(group, None)
             shape.loaded.pop(group, None)
             group.held_since = 0
         if group.idle and not group.queue:
@@ -124,6 +127,16 @@ class Stealing:
             shape.spare.pop(group, None)
         if shape.loaded and shape.spare:
             self._match(shape)
+
+    def serve_copies(self, group: SchedulingClass) -> None:
+        """Workers without work do second runs first, which are few and late."""
+        if group.avoid:
+            return
+        for copies in list(group.shape.copies):
+            wanted = len(copies.queue) - len(copies.idle)
+            usable = [lease for lease in group.idle.values() if node_of(lease.worker_id) != copies.avoid]
+            for lease in usable[: max(0, wanted)]:
+                self._give(lease, copies)
 
     def _match(self, shape: Shape) -> None:
         open_tasks = {group: len(group.queue) - len(group.idle) for group in shape.loaded if group.queue}
@@ -141,7 +154,7 @@ class Stealing:
         best: SchedulingClass | None = None
         most = -1
         for group, count in open_tasks.items():
-            if count <= 0:
+            if count <= 0 or group.avoid == node:
                 continue
             gain = self._waiting_time(group) - self.extra_time(group, group.queue[0], node)
             if group.bound and group.node == node:

@@ -12,6 +12,8 @@ QUEUED = "WAITING_FOR_WORKER"
 PUSHED = "SUBMITTED_TO_WORKER"
 BACKOFF = "WAITING_FOR_RETRY"
 DONE = "FINISHED"
+SUPERSEDED = "SUPERSEDED"
+"""Of one of two runs: the other has won, and this one's worker has not yet said that it has stopped."""
 
 
 class Task(msgspec.Struct, gc=False, eq=False):
@@ -39,6 +41,14 @@ class Task(msgspec.Struct, gc=False, eq=False):
     """A call to an actor with checkpoints that is acknowledged: it is kept until it is in a checkpoint."""
     place: int = 0
     """Actor calls: position among all calls to the actor, for resubmission in order."""
+    last_attempt: int = 0
+    """The highest attempt number that was given away, if that is not the present one."""
+    twin: Task | None = None
+    """The task's other run; see :mod:`thornback.core.owner.speculation`."""
+
+    def next_attempt(self) -> int:
+        """A number that no run of this task has had."""
+        return max(self.attempt, self.last_attempt) + 1
 
     def returns(self) -> list[ObjectId]:
         """Ids of the returns that have ids from the start."""

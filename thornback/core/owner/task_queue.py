@@ -30,6 +30,12 @@ class PriorityQueue:
         else:
             tasks.append(task)
 
+    def appendleft(self, task: Task) -> None:
+        """Queue a task before those of its priority, of which there may be none."""
+        self.append(task)
+        tasks = self._by_priority[task.template.priority]
+        tasks.appendleft(tasks.pop())
+
     def popleft(self) -> Task:
         """Take the first task.
 

@@ -22,7 +22,7 @@ from thornback.core.messages import (
 )
 from thornback.core.owner.lineage import Lineage
 from thornback.core.owner.references import Reference
-from thornback.core.owner.task import BACKOFF, DONE, PUSHED, QUEUED, WAITING, Task
+from thornback.core.owner.task import BACKOFF, DONE, PUSHED, QUEUED, SUPERSEDED, WAITING, Task
 from thornback.core.serialization import error_value
 
 if TYPE_CHECKING:
@@ -146,11 +146,13 @@ class Tasks:
         meanwhile, the task fails with it."""
         for object_id in task.dependencies:
             content = self.references.lookup(object_id).content
-            if content is None:
-                self.resolve(task)
-                return False
-            if isinstance(content, Value) and content.is_error:
-                self._finish(task, content)
+            if content is None or (isinstance(content, Value) and content.is_error):
+                if task.twin is not None and self.owner.speculation.is_copy(task):
+                    self.owner.speculation.copy_ended(task)
+                elif content is None:
+                    self.resolve(task)
+                else:
+                    self._finish(task, content)
                 return False
         return True
 
@@ -167,10 +169,15 @@ class Tasks:
             or task.attempt != reply.attempt
             or task.worker != sender
             or (self.references.dead and self.references.is_dead(sender))
-        ):
+        ) and not self._is_from_copy(task, sender, reply):
             for index, content in enumerate(reply.results):
                 self.refuse(return_id(reply.task_id, index), content, sender)
             return None
+        assert task is not None
+        if task.twin is not None and reply.error is not None:
+            ended = self.owner.speculation.other_goes_on(task)
+            if ended is not None:
+                return ended
         if task.template.replay and not (reply.cancelled or task.cancelled):
             task.logged = True
         if reply.error is None and task.cancelled:
@@ -186,6 +193,11 @@ class Tasks:
         else:
             self._finish(task, reply.error)
         return task
+
+    def _is_from_copy(self, task: Task | None, sender: Address, reply: TaskReply) -> bool:
+        if task is None or task.twin is None or self.references.is_dead(sender):
+            return False
+        return self.owner.speculation.reply_of_copy(task, sender, reply)
 
     def let_go(self, content: Content, sender: Address) -> None:
         """A content arrived that nobody wants: give back the registrations that came with it."""
@@ -253,6 +265,8 @@ class Tasks:
         task.worker = b""
         task.lease_id = b""
         self.unfinished -= 1
+        if task.twin is not None:
+            self.owner.speculation.settle(task)
         if self._oom_retries:
             self._oom_retries.pop(task.task_id, None)
         if self.lineage.rebuilding:
@@ -299,8 +313,20 @@ class Tasks:
 
     # --- Trouble
 
+    def _other_run_decides(self, task: Task) -> bool:
+        """Whether this run, which has come to nothing, is not the only one of its task, or has been given up."""
+        if task.twin is None and task.state != SUPERSEDED:
+            return False
+        speculation = self.owner.speculation
+        if speculation.is_copy(task):
+            speculation.copy_ended(task)
+            return True
+        return speculation.other_goes_on(task) is not None
+
     def lost(self, task: Task, error: BaseException, started: bool) -> None:
         """The worker that had the task ended. One that never started is sent elsewhere and keeps its retries."""
+        if self._other_run_decides(task):
+            return
         if task.cancelled:
             self.cancelled(task)
         elif not started:
@@ -317,7 +343,9 @@ class Tasks:
 
     def fail(self, task: Task, error: BaseException) -> None:
         """End an unfinished task with an error."""
-        if task.state != DONE:
+        if (task.twin is not None or task.state == SUPERSEDED) and self.owner.speculation.is_copy(task):
+            self.owner.speculation.copy_ended(task)
+        elif task.state != DONE:
             self._finish(task, error_value(error))
 
     def cancelled(self, task: Task) -> None:
@@ -326,6 +354,8 @@ class Tasks:
 
     def returned(self, task: Task) -> None:
         """A worker gave the task back without starting it."""
+        if self._other_run_decides(task):
+            return
         if task.cancelled:
             self.cancelled(task)
         else:
@@ -347,7 +377,7 @@ class Tasks:
     def _retry(self, task: Task, counted: bool = True) -> None:
         if counted and task.retries_left > 0:
             task.retries_left -= 1
-        task.attempt += 1
+        task.attempt = task.next_attempt()
         task.state = BACKOFF
         task.worker = b""
         if self.trace.enabled:
@@ -377,6 +407,8 @@ class Tasks:
         task.cancelled = True
         if self.trace.enabled:
             self.trace.event("task.cancel", task.task_id, task.state)
+        if task.twin is not None:
+            self.owner.speculation.settle(task, force)
         if task.state == PUSHED:
             self.owner.ports.transport.send(task.worker, CancelTask(task.task_id, force, recursive))
         else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from thornback.core.config import Config
 from thornback.core.gcs_client import GcsClient
 from thornback.core.ids import GCS, Address, JobId, LeaseId, NodeId
-from thornback.core.messages import CancelLease, HeldLease, LeaseInfeasible, LeaseSpilled, RequestLease
+from thornback.core.messages import CancelLease, HeldLease, LeaseInfeasible, LeaseSpilled, NodeView, RequestLease
 from thornback.core.ports import Ports
 from thornback.core.raylet.grants import RayletGrants
 from thornback.core.raylet.reclaiming import Reclaiming
@@ -115,7 +115,9 @@ class RayletLeases:
     def _better_node(self, request: RequestLease, may_move: bool) -> NodeId | None:
         """Where the request should go instead of waiting here, if anywhere."""
         chosen: NodeId | None = None
-        if may_move and not self._stays(request):
+        if request.avoid and may_move:
+            chosen = self._away(request)
+        elif may_move and not self._stays(request):
             nodes = self.view.alive()
             chosen = place(request.resources, nodes, self.node_id, request.strategy, self.config, self.random)
             if chosen == self.node_id:
@@ -124,6 +126,17 @@ class RayletLeases:
         if chosen is None and not fits(request.resources, self.total):
             chosen = self._could_ever(request)
         return chosen
+
+    def _away(self, request: RequestLease) -> NodeId | None:
+        """A node with room that is not the one that the request avoids."""
+        nodes = [node for node in self._others(request) if fits(request.resources, node.available)]
+        chosen = nodes[self.random.randrange(len(nodes))].node_id if nodes else None
+        return None if chosen == self.node_id else chosen
+
+    def _others(self, request: RequestLease) -> list[NodeView]:
+        """Nodes that could serve the request when nothing else runs, without the one that it avoids."""
+        open_to = (node for node in self.view.alive() if allowed(node, request.strategy))
+        return [node for node in open_to if node.node_id != request.avoid and fits(request.resources, node.total)]
 
     def _stays(self, request: RequestLease) -> bool:
         """Whether the request waits for this node, which has the arguments of its tasks, before it is passed on."""
@@ -282,6 +295,7 @@ class RayletLeases:
     def _may_start(self, request: RequestLease) -> bool:
         return (
             allowed(self.view.nodes[self.node_id], request.strategy)
+            and not (request.avoid == self.node_id and self._others(request))
             and self.grants.free.fits(request.resources)
             and self.reservations.admits(request.lease_id, (request.resources,), request.run_time)
         )

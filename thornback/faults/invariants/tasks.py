@@ -11,7 +11,10 @@ class Attempts(Checker):
     """Counts starts against what the caller has allowed."""
 
     name = "attempts"
-    promise = "a task or method starts at most once for each attempt, and has at most 1 + max_retries attempts"
+    promise = (
+        "a task or method starts at most once for each attempt, and has at most 1 + max_retries attempts, besides "
+        "second runs of stragglers that allow them"
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,6 +25,13 @@ class Attempts(Checker):
         """Somebody calls a function or method."""
         name, max_retries, _actor = detail
         self._allowed[subject] = name, max_retries
+
+    def on_task_speculated(self, time: int, subject: bytes, detail: Detail) -> None:
+        """Its owner runs a straggler a second time, which does not count as a retry."""
+        name, retries = self._allowed.get(subject, ("?", -1))
+        if retries == 0:
+            self.fail(subject, "a second run without permission", f"{name} ({short(subject)}) has max_retries=0")
+        self._allowed[subject] = name, retries + 1 if retries >= 0 else retries
 
     def on_task_started(self, time: int, subject: bytes, detail: Detail) -> None:
         """A worker begins to run it."""
