@@ -9,8 +9,9 @@ from thornback.core import blocking
 
 
 def list_nodes() -> list[dict[str, Any]]:
-    """One row per node, dead ones included: ``node_id``, ``node_name``, ``state`` (ALIVE or DEAD), ``labels``, and what
-    it has (``resources_total``) and has free (``resources_available``)."""
+    """One row per node, dead ones included: ``node_id``, ``node_name``, ``state`` (ALIVE or DEAD), ``labels``, what it
+    has (``resources_total``) and has free (``resources_available``), and ``slowness``: how many times longer tasks take
+    there than on other nodes, where it is called slow, else 1."""
     return [
         {
             "node_id": row["node_id"],
@@ -19,6 +20,7 @@ def list_nodes() -> list[dict[str, Any]]:
             "resources_total": row["resources"],
             "resources_available": row["available"],
             "labels": row["labels"],
+            "slowness": row["slowness"],
         }
         for row in blocking.query(current.require(), "nodes")
     ]

@@ -16,11 +16,13 @@ class EventTable:
     """The latest executions of the cluster."""
 
     def __init__(self, gcs: GlobalControlStore) -> None:
+        self.gcs = gcs
         self.events: deque[TaskEvent] = deque(maxlen=gcs.config.task_events)
 
     def on_task_events(self, sender: Address, message: TaskEvents) -> None:
         """A worker reports what it has run."""
         self.events.extend(message.events)
+        self.gcs.slow_nodes.record(message.events)
 
     def rows(self) -> list[dict[str, Any]]:
         """For people. Times are nanoseconds since the epoch."""

@@ -92,6 +92,7 @@ class NodeTable:
             dead = tuple(Death(node, f"node {self._name(node)} died") for node in self._dead)
             self.transport.send(sender, Deaths(dead))
         self.gcs.keys.welcome(sender)
+        self.gcs.slow_nodes.welcome(sender)
         self.gcs.view_changed()
 
     def on_report_resources(self, sender: Address, message: ReportResources) -> None:
@@ -147,6 +148,7 @@ class NodeTable:
             self.gcs.ports.trace.event("node.dead", node, reason)
         name = self._name(node)
         self._spread(Deaths((Death(node, f"node {name} died: {reason}"),)), None)
+        self.gcs.slow_nodes.node_died(node)
         self.gcs.jobs.node_died(node)
         self.gcs.process_died(node, f"node {name} died: {reason}")
         while len(self._dead) > DEAD_KEPT:
@@ -190,6 +192,7 @@ class NodeTable:
                 "available": from_units(node.available),
                 "labels": node.labels,
                 "endpoint": node.endpoint,
+                "slowness": self.gcs.slow_nodes.slow.get(node.node_id, 1.0),
             }
             for node in self.view.nodes.values()
         ]

@@ -17,6 +17,7 @@ from thornback.core.gcs.keys import KeyTable
 from thornback.core.gcs.nodes import NodeTable
 from thornback.core.gcs.placement_groups import GroupTable
 from thornback.core.gcs.reasons import GcsReasons
+from thornback.core.gcs.slow_nodes import SlowNodeTable
 from thornback.core.gcs.wait_cycles import WaitCycles
 from thornback.core.ids import Address
 from thornback.core.messages import NodeHolds, QueryState, StateRows
@@ -44,6 +45,7 @@ class GlobalControlStore:
         self.groups = GroupTable(self)
         self.keys = KeyTable(self)
         self.events = EventTable(self)
+        self.slow_nodes = SlowNodeTable(self)
         self.reasons = GcsReasons(self)
         self.wait_cycles = WaitCycles(self)
         self.parts: tuple[Any, ...] = (

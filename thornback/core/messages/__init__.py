@@ -85,6 +85,8 @@ from thornback.core.messages.nodes import (
     RegisterNode,
     RegisterWorker,
     ReportResources,
+    SlowNode,
+    SlowNodes,
     StartJob,
     ViewDelta,
 )
@@ -317,6 +319,8 @@ __all__ = [
     "ReviewHandovers",
     "SaveCheckpoint",
     "SealObject",
+    "SlowNode",
+    "SlowNodes",
     "StartJob",
     "StateRows",
     "StealTasks",

@@ -128,6 +128,20 @@ class GetView(Message, frozen=True, tag=52):
     since: int
 
 
+class SlowNode(Record, frozen=True):
+    """A node on which tasks take long."""
+
+    node_id: NodeId
+    factor: float
+    """How many times longer than the same functions take on other nodes."""
+
+
+class SlowNodes(Message, frozen=True, tag=54):
+    """GCS to raylets: the nodes that are slow now; all others are as they should be."""
+
+    nodes: tuple[SlowNode, ...]
+
+
 class ViewDelta(Message, frozen=True, tag=53):
     """GCS to asker: nodes that changed after the version that was asked for."""
 

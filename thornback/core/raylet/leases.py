@@ -83,7 +83,8 @@ class RayletLeases:
             return
         local = self.view.nodes[self.node_id]
         if message.strategy.group or (
-            (message.hops > 0 or may_stay(local, message.strategy)) and allowed(local, message.strategy)
+            (message.hops > 0 or (may_stay(local, message.strategy) and not self._too_slow(message)))
+            and allowed(local, message.strategy)
         ):
             self._enqueue(message)
             self._arrived[message.lease_id] = None
@@ -140,10 +141,23 @@ class RayletLeases:
 
     def _stays(self, request: RequestLease) -> bool:
         """Whether the request waits for this node, which has the arguments of its tasks, before it is passed on."""
-        if not request.patience or request.hops or not fits(request.resources, self.total):
+        if not request.patience or request.hops or not fits(request.resources, self.total) or self._too_slow(request):
             return False
         waiting = self.queue.get(request.lease_id)
         return waiting is None or self.clock.now() - waiting.since < request.patience
+
+    def _too_slow(self, request: RequestLease) -> bool:
+        """Whether this node is slow, and that costs more time than to move the arguments of the tasks elsewhere."""
+        factor = self.view.slow.get(self.node_id, 1.0)
+        extra = int((factor - 1.0) * max(0, request.run_time))
+        return factor > 1.0 and extra >= request.patience and request.strategy.kind == "DEFAULT"
+
+    def _looks_elsewhere(self, request: RequestLease) -> bool:
+        """Whether the request leaves this slow node if the next news of the others tell of room there."""
+        if request.hops or not self.view.slow or not self._too_slow(request):
+            return False
+        waiting = self.queue.get(request.lease_id)
+        return waiting is not None and self.clock.now() - waiting.since < 2 * self.config.view_period
 
     def _waited_enough(self, lease_id: LeaseId) -> None:
         waiting = self.queue.get(lease_id)
@@ -296,6 +310,7 @@ class RayletLeases:
         return (
             allowed(self.view.nodes[self.node_id], request.strategy)
             and not (request.avoid == self.node_id and self._others(request))
+            and not self._looks_elsewhere(request)
             and self.grants.free.fits(request.resources)
             and self.reservations.admits(request.lease_id, (request.resources,), request.run_time)
         )

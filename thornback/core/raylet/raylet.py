@@ -28,6 +28,7 @@ from thornback.core.messages import (
     RegisterNode,
     RegisterWorker,
     ReportResources,
+    SlowNodes,
     StateRows,
     ViewDelta,
 )
@@ -208,6 +209,13 @@ class Raylet:
             if node.node_id != self.node_id:
                 self.view.apply(node)
         self.leases.view_changed()
+
+    def on_slow_nodes(self, sender: Address, message: SlowNodes) -> None:
+        """The GCS knows which nodes are slow. On one that has become so, tasks are placed anew."""
+        was_slow = self.node_id in self.view.slow
+        self.view.set_slow({node.node_id: node.factor for node in message.nodes})
+        if self.node_id in self.view.slow and not was_slow:
+            self.leases.reclaiming.ask_for_all()
 
     def end_turn(self) -> None:
         """Grant what can be granted, tell the GCS what has changed, ask it for news where that could help."""

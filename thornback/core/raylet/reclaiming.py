@@ -35,6 +35,15 @@ class Reclaiming:
             self._timer = True
             self.clock.call_after(self.config.lease_quantum, self._reclaim)
 
+    def ask_for_all(self) -> None:
+        """All holders of workers for tasks are asked to return them as soon as what runs now has ended."""
+        asked: dict[Address, list[LeaseId]] = {}
+        for lease_id, grant in self.grants.table.items():
+            if grant.worker is not None and not grant.request.actor_id and not grant.request.strategy.group:
+                asked.setdefault(grant.request.holder, []).append(lease_id)
+        for holder, lease_ids in asked.items():
+            self.transport.send(holder, ReclaimLeases(tuple(lease_ids)))
+
     def _ask_for_idle(self) -> None:
         """Holders that keep workers without work are told, once, that others want them."""
         asked: dict[Address, list[LeaseId]] = {}

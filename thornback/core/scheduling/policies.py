@@ -335,8 +335,14 @@ def place(
     config: Config,
     random: RandomStream,
 ) -> NodeId | None:
-    """The node that the strategy's policy chooses; None if none has room now."""
+    """The node that the strategy's policy chooses; None if none has room now. A slow node is chosen only if no other
+    is, or if it was asked for."""
     policy = POLICIES.get(strategy.kind)
     if policy is None:
         return registry.choose(demand, nodes, local, strategy, config, random)
+    steady = nodes.steady if isinstance(nodes, NodeList) and strategy.kind != "NODE" else None
+    if steady is not None:
+        chosen = policy(demand, steady, local, strategy, config, random)
+        if chosen is not None:
+            return chosen
     return policy(demand, nodes, local, strategy, config, random)

@@ -15,11 +15,13 @@ from thornback.core.scheduling.index import NodeIndex
 class NodeList(Sequence[NodeView]):
     """The nodes alive, in the order in which they appeared, with an index for policies. Changes with the view."""
 
-    __slots__ = ("_nodes", "by_use")
+    __slots__ = ("_nodes", "by_use", "steady")
 
     def __init__(self, nodes: dict[NodeId, NodeView], index: NodeIndex) -> None:
         self._nodes = nodes
         self.by_use = index
+        self.steady: NodeList | None = None
+        """The nodes that are not slow, if some are."""
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -44,6 +46,9 @@ class ClusterView:
         """Dead ones included."""
         self._live: dict[NodeId, NodeView] = {}
         self._alive = NodeList(self._live, NodeIndex())
+        self.slow: dict[NodeId, float] = {}
+        """Nodes on which tasks take so many times longer than on others."""
+        self._steady: dict[NodeId, NodeView] = {}
 
     def apply(self, node: NodeView) -> bool:
         """Take over what is known of a node; False if it is not news."""
@@ -60,6 +65,18 @@ class ClusterView:
         else:
             self._live.pop(node.node_id, None)
         self._alive.by_use.update(node)
+        if self._alive.steady is not None and node.node_id not in self.slow:
+            if node.alive:
+                self._steady[node.node_id] = node
+            else:
+                self._steady.pop(node.node_id, None)
+            self._alive.steady.by_use.update(node)
+
+    def set_slow(self, slow: Mapping[NodeId, float]) -> None:
+        """From now on, policies choose one of these nodes only where no other has room."""
+        self.slow = dict(slow)
+        self._steady = {node_id: node for node_id, node in self._live.items() if node_id not in slow} if slow else {}
+        self._alive.steady = NodeList(self._steady, NodeIndex(tuple(self._steady.values()))) if slow else None
 
     def alive(self) -> NodeList:
         """Nodes alive, in the order in which they appeared."""
