@@ -1,0 +1,157 @@
+"""Arguments of one task come together or not at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.core.objects.toy import NODE, ToyNode, process
+from thornback.core.config import SECOND, Config
+from thornback.core.ids import ObjectId, WorkerId, return_id, task_id
+from thornback.core.messages import (
+    AllocateObject,
+    ArgumentsFailed,
+    ArgumentsInUse,
+    ArgumentsPinned,
+    DropArguments,
+    ObjectAllocated,
+    PinArguments,
+    SealObject,
+    UnpinObject,
+    Wanted,
+)
+from thornback.core.objects.arguments import ArgumentRequests
+from thornback.core.objects.pulls import Pulls
+from thornback.core.ports import NoTrace, Ports
+
+BLOCK = 64
+DRIVER, ONE, OTHER = process(1), process(2), process(3)
+
+
+class Node(ToyNode):
+    """A store of ten blocks, with its requests."""
+
+    def __init__(self, disk: bool = True) -> None:
+        config = Config(spill_file_size=2 * BLOCK, allocation_wait=SECOND, spill_ahead=0)
+        super().__init__(10 * BLOCK, config, disk)
+        ports = Ports(self.clock, None, self.transport, NoTrace())  # type: ignore[arg-type]
+        self.pulls = Pulls(NODE, ports, self.store, config)
+        self.arguments = ArgumentRequests(self.store, self.pulls)
+        self.count = 0
+
+    def put(self, blocks: int) -> ObjectId:
+        """An object of that many blocks."""
+        self.count += 1
+        object_id = return_id(task_id(DRIVER, self.count), 0)
+        self.store.on_allocate_object(DRIVER, AllocateObject(object_id, blocks * BLOCK))
+        self.clock.advance(SECOND // 10)
+        allocated = [message for _, message in self.transport.take() if isinstance(message, ObjectAllocated)]
+        self.memory.write(allocated[-1].offset, [bytes([self.count]) * (blocks * BLOCK)])
+        self.store.on_seal_object(DRIVER, SealObject(object_id, False))
+        return object_id
+
+    def want(self, worker: WorkerId, request: int, *object_ids: ObjectId, ahead: bool = False) -> None:
+        wanted = tuple(Wanted(each, self.store.entries[each].size, (NODE,)) for each in object_ids)
+        self.arguments.on_pin_arguments(worker, PinArguments(request, wanted, ahead))
+
+    def answers(self, seconds: float = 0.5) -> list[tuple[WorkerId, Any]]:
+        """What workers are told within some time."""
+        self.clock.advance(int(seconds * SECOND))
+        kinds = (ArgumentsPinned, ArgumentsFailed)
+        return [(to, message) for to, message in self.transport.take() if isinstance(message, kinds)]
+
+    def release(self, worker: WorkerId, *object_ids: ObjectId) -> None:
+        for object_id in object_ids:
+            self.store.on_unpin_object(worker, UnpinObject(object_id, 1))
+
+
+def test_those_that_wait_hold_nothing_and_those_that_are_answered_hold_all() -> None:
+    node = Node()
+    first, second, third, fourth = (node.put(4) for _ in range(4))
+    node.want(ONE, 1, first, second)
+    ((to, message),) = node.answers()
+    assert to == ONE and {block[0] for block in message.blocks} == {first, second}
+    node.want(OTHER, 1, third, fourth)
+    assert node.answers(0.3) == []
+    assert all(not node.store.entries[each].pins for each in (third, fourth)), "who waits should hold nothing"
+    more = node.put(2)
+    assert node.store.entries[first].pins == {ONE: 1} and node.store.entries[first].offset >= 0
+    node.release(ONE, first, second)
+    ((to, message),) = node.answers()
+    assert to == OTHER and {block[0] for block in message.blocks} == {third, fourth}
+    for object_id, offset, size in message.blocks:
+        entry = node.store.entries[object_id]
+        assert entry.pins == {OTHER: 1} and (entry.offset, entry.size) == (offset, size)
+    assert more in node.store.entries
+
+
+def test_no_task_overtakes_an_older_one_but_a_write_does() -> None:
+    node = Node(disk=False)
+    held = node.put(6)
+    node.want(ONE, 1, held)
+    assert len(node.answers()) == 1
+    absent = node.put(1)
+    large = Wanted(return_id(task_id(process(9), 1), 0), 8 * BLOCK, (b"\0" * 7 + b"\7",))
+    node.arguments.on_pin_arguments(OTHER, PinArguments(1, (large,), False))
+    node.want(OTHER, 2, absent)
+    assert node.answers(0.3) == [], "the younger task should wait behind the older one, though it would fit"
+    assert node.put(2), "the write of a task that runs should go ahead"
+
+
+def test_a_dropped_request_gives_everything_back() -> None:
+    node = Node()
+    first, second = node.put(5), node.put(6)
+    node.want(ONE, 1, first, second)
+    ((_, failed),) = node.answers(0)
+    assert isinstance(failed, ArgumentsFailed) and failed.full and "704" in failed.reason and "640" in failed.reason
+    node.want(ONE, 2, second)
+    node.want(OTHER, 3, first)
+    node.answers(0.01)
+    node.arguments.on_drop_arguments(OTHER, DropArguments(3))
+    node.arguments.on_drop_arguments(ONE, DropArguments(2))
+    node.clock.advance(SECOND)
+    assert not node.arguments.requests and not len(node.store.room)
+    held = {each: dict(node.store.entries[each].pins) for each in (first, second)}
+    answered = {wanted for _, message in node.transport.take() for wanted in [type(message).__name__]}
+    assert held == {first: {}, second: {}} or "ArgumentsPinned" in answered
+
+
+def test_a_request_that_is_dropped_while_one_object_is_read_from_disk_leaves_no_pin() -> None:
+    node = Node()
+    first, second, third = node.put(4), node.put(4), node.put(4)
+    assert node.store.entries[first].offset < 0, "the oldest should be on disk"
+    node.want(ONE, 1, third, first)
+    node.clock.advance(1)
+    for _ in range(200):
+        if node.store.entries[first].moving:
+            break
+        node.clock.advance(50_000)
+    assert node.store.entries[third].pins == {ONE: 1}, "what is in memory should stay while the other is read"
+    node.arguments.on_drop_arguments(ONE, DropArguments(1))
+    node.clock.advance(SECOND)
+    assert not node.store.entries[third].pins and not node.store.entries[first].pins and second
+
+
+def test_arguments_are_waited_for_as_long_as_tasks_run_with_theirs() -> None:
+    node = Node()
+    first, second = node.put(6), node.put(6)
+    node.want(ONE, 1, first)
+    assert len(node.answers()) == 1
+    node.want(OTHER, 1, second)
+    for _ in range(20):
+        node.store.on_arguments_in_use(ONE, ArgumentsInUse())
+        assert node.answers(0.5) == []
+    ((_, message),) = node.answers(2.5)
+    assert isinstance(message, ArgumentsFailed) and message.full and "largest holders" in message.reason
+
+
+def test_arguments_of_tasks_that_come_later_take_only_what_is_left_over() -> None:
+    node = Node()
+    first, second = node.put(6), node.put(6)
+    node.want(ONE, 1, second)
+    assert len(node.answers()) == 1
+    node.want(OTHER, 1, first, ahead=True)
+    assert node.answers(5) == [] and node.arguments.requests, "it should wait without failing"
+    node.arguments.on_pin_arguments(OTHER, PinArguments(1, (), False))
+    node.release(ONE, second)
+    ((to, message),) = node.answers()
+    assert to == OTHER and isinstance(message, ArgumentsPinned)
