@@ -30,8 +30,8 @@ DRIVER, ONE, OTHER = process(1), process(2), process(3)
 class Node(ToyNode):
     """A store of ten blocks, with its requests."""
 
-    def __init__(self, disk: bool = True) -> None:
-        config = Config(spill_file_size=2 * BLOCK, allocation_wait=SECOND, spill_ahead=0)
+    def __init__(self, disk: bool = True, file_blocks: int = 2) -> None:
+        config = Config(spill_file_size=file_blocks * BLOCK, allocation_wait=SECOND, spill_ahead=0)
         super().__init__(10 * BLOCK, config, disk)
         ports = Ports(self.clock, None, self.transport, NoTrace())  # type: ignore[arg-type]
         self.pulls = Pulls(NODE, ports, self.store, config)
@@ -97,22 +97,27 @@ def test_no_task_overtakes_an_older_one_but_a_write_does() -> None:
     assert node.put(2), "the write of a task that runs should go ahead"
 
 
-def test_a_dropped_request_gives_everything_back() -> None:
+def test_arguments_that_exceed_the_store_fail_at_once() -> None:
     node = Node()
     first, second = node.put(5), node.put(6)
     node.want(ONE, 1, first, second)
     ((_, failed),) = node.answers(0)
     assert isinstance(failed, ArgumentsFailed) and failed.full and "704" in failed.reason and "640" in failed.reason
-    node.want(ONE, 2, second)
-    node.want(OTHER, 3, first)
-    node.answers(0.01)
-    node.arguments.on_drop_arguments(OTHER, DropArguments(3))
-    node.arguments.on_drop_arguments(ONE, DropArguments(2))
-    node.clock.advance(SECOND)
-    assert not node.arguments.requests and not len(node.store.room)
-    held = {each: dict(node.store.entries[each].pins) for each in (first, second)}
-    answered = {wanted for _, message in node.transport.take() for wanted in [type(message).__name__]}
-    assert held == {first: {}, second: {}} or "ArgumentsPinned" in answered
+    assert not node.arguments.requests and not node.store.entries[second].pins
+
+
+def test_a_request_that_is_dropped_while_it_waits_lets_the_next_one_go() -> None:
+    node = Node()
+    first, second, third = node.put(5), node.put(6), node.put(2)
+    node.want(DRIVER, 1, first)
+    assert len(node.answers()) == 1
+    node.want(ONE, 1, second)
+    node.want(OTHER, 1, third)
+    assert node.answers(0.2) == []
+    node.arguments.on_drop_arguments(ONE, DropArguments(1))
+    ((to, message),) = node.answers(0.2)
+    assert to == OTHER and isinstance(message, ArgumentsPinned)
+    assert not node.arguments.requests and not len(node.store.room) and not node.store.entries[second].pins
 
 
 def test_a_request_that_is_dropped_while_one_object_is_read_from_disk_leaves_no_pin() -> None:
