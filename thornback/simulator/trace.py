@@ -22,6 +22,9 @@ from thornback.simulator.engine import Engine
 _HEAD = Struct(">Q").pack
 _FLUSH_ABOVE = 1 << 16
 _CHECK = 0xFFFF
+WARNING = "warning"
+"""Kind of events whose detail is a text for people. It is not hashed: it may name a file and line of what runs the
+program, so that a replay from elsewhere would seem to be another run."""
 _SUBJECTS = ("task_id", "object_id", "actor_id", "lease_id", "worker_id", "source")
 
 Listener = Callable[[int, str, bytes, Any], None]
@@ -99,7 +102,7 @@ class RunTrace:
         buffer += _HEAD(self._engine._now)
         buffer += kind.encode()
         buffer += subject
-        if detail is not None:
+        if detail is not None and kind != WARNING:
             buffer += _plain(detail)
         if self.journal is not None:
             self.journal.append(crc32(buffer[begin:]) & _CHECK)
