@@ -202,3 +202,38 @@ def test_large_tasks_are_not_starved_by_small_ones(world: Any) -> None:
     ready, _ = ray.wait([ref, many[-1]], timeout=30)
     assert ray.get(ref, timeout=30) == "ran"
     del ready
+
+
+@pytest.mark.cluster(init={"num_gpus": 4})
+@pytest.mark.only("real")
+def test_cuda_sees_just_the_gpus_that_were_given(world: Any) -> None:
+    """In tasks, actors and asyncio actors, also in their constructors; simulated processes share one environment."""
+
+    def visible() -> tuple[list[int], str | None]:
+        import os
+
+        return ray.get_gpu_ids(), os.environ.get("CUDA_VISIBLE_DEVICES")
+
+    class Plain:
+        def __init__(self) -> None:
+            self.first = visible()
+
+        def get(self) -> list[Any]:
+            return [self.first, visible()]
+
+    class Asynchronous:
+        def __init__(self) -> None:
+            self.first = visible()
+
+        async def get(self) -> list[Any]:
+            return [self.first, visible()]
+
+    plain = ray.remote(Plain).options(num_gpus=1).remote()
+    asynchronous = ray.remote(Asynchronous).options(num_gpus=2).remote()
+    for actor, count in ((plain, 1), (asynchronous, 2)):
+        for gpus, shown in ray.get(actor.get.remote(), timeout=20):
+            assert len(gpus) == count and shown == ",".join(map(str, gpus)), f"of GPUs {gpus}, CUDA sees {shown!r}"
+    gpus, shown = ray.get(ray.remote(visible).options(num_gpus=0.5).remote(), timeout=20)
+    assert len(gpus) == 1 and shown == str(gpus[0])
+    held = [ray.get(actor.get.remote())[0][0] for actor in (plain, asynchronous)]
+    assert len({gpu for each in [*held, gpus] for gpu in each}) == 4, "nobody shares a GPU"

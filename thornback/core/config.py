@@ -44,6 +44,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """How long a lease is left alone before it is taken back for others that wait."""
     reservation_after: int = 500 * MILLISECOND
     """How long a request waits, without any like it being served, before room is kept for it."""
+    share_period: int = 200 * MILLISECOND
+    """Time between two looks at whether jobs have their parts of the cluster, while some wait."""
     prestart_workers: bool = True
     """Start a worker per CPU with the node, rather than when first needed."""
     allocation_wait: int = 10 * SECOND

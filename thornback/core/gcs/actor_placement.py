@@ -95,7 +95,7 @@ class ActorPlacement:
         self._leases += 1
         actor.lease_id = task_id(_HOLDER, self.gcs.incarnations.epoch + self._leases)
         self.by_lease[actor.lease_id] = actor
-        self._request(actor, chosen, 0)
+        self._request(actor, chosen, 1)
 
     def _request(self, actor: Actor, node: NodeId, hops: int) -> None:
         spec = actor.spec

@@ -40,6 +40,8 @@ class Group:
         asked: nodes of that attempt that have not answered.
         chosen: where that attempt puts the bundles that have no place.
         alone: that attempt puts all bundles on one node, which needs no second phase.
+        keeps_room: the nodes of that attempt keep what comes free until they can set its bundles aside.
+        shape: equal for groups of which one has room where the other has.
     """
 
     __slots__ = (
@@ -48,8 +50,10 @@ class Group:
         "attempt",
         "attempts",
         "chosen",
+        "keeps_room",
         "nodes",
         "reason",
+        "shape",
         "spec",
         "state",
         "timer",
@@ -58,6 +62,9 @@ class Group:
 
     def __init__(self, spec: GroupSpec) -> None:
         self.spec = spec
+        bundles = tuple(tuple(sorted(bundle.items())) for bundle in spec.bundles)
+        self.shape = (spec.strategy, spec.selectors, bundles)
+        self.keeps_room = False
         self.state = PENDING
         self.nodes: list[NodeId] = [b""] * len(spec.bundles)
         self.attempts = [0] * len(spec.bundles)

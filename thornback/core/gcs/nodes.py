@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from thornback.core.config import MILLISECOND
 from thornback.core.ids import Address, NodeId, short
 from thornback.core.messages import (
     Death,
@@ -19,12 +20,14 @@ from thornback.core.messages import (
     ReportResources,
     ViewDelta,
 )
-from thornback.core.resources import from_units
+from thornback.core.resources import Resources, from_units, total
 from thornback.core.scheduling.view import ClusterView
 
 if TYPE_CHECKING:
     from thornback.core.gcs.store import GlobalControlStore
 
+MESSAGE_TIME = 20 * MILLISECOND
+"""A report that arrives so long after something was sent to its node has been made with knowledge of it."""
 DEAD_KEPT = 1000
 """Dead nodes that are remembered by name; a node that is forgotten is unknown, and fenced all the same."""
 
@@ -43,7 +46,8 @@ class NodeTable:
         self.clock = gcs.ports.clock
         self.transport = gcs.ports.transport
         self.config = gcs.config
-        self.view = ClusterView()
+        self.view = ClusterView(self.clock.now, MESSAGE_TIME, 3 * self.config.view_period)
+        self._total: Resources | None = None
         self.version = 0
         self._changed: dict[NodeId, int] = {}
         """Version of the table at each node's last change, oldest first."""
@@ -77,6 +81,13 @@ class NodeTable:
         """Ids of the nodes alive, in the order of their registration."""
         return list(self._heard)
 
+    @property
+    def total(self) -> Resources:
+        """What all nodes alive have together."""
+        if self._total is None:
+            self._total = total(node.total for node in self.view.alive())
+        return self._total
+
     # --- Membership
 
     def on_register_node(self, sender: Address, message: RegisterNode) -> None:
@@ -84,6 +95,7 @@ class NodeTable:
         if sender in self._dead:
             self.transport.send(sender, NodeFenced())
             return
+        self._total = None
         self._heard[sender] = self.clock.now()
         self._update(message.view)
         self._save(sender)
@@ -100,6 +112,7 @@ class NodeTable:
         if sender in self._heard:
             self._heard[sender] = self.clock.now()
             self._update(message.view)
+            self.gcs.shares.report(sender, message.jobs)
             self.gcs.view_changed()
         else:
             self.transport.send(sender, NodeFenced())
@@ -141,6 +154,9 @@ class NodeTable:
         self._dead[node] = None
         if node not in self.view.nodes:
             self.view.apply(NodeView(node, 0, short(node), {}, {}, {}))
+        self._total = None
+        self.gcs.shares.node_died(node)
+        self.gcs.quotas.node_died(node)
         self.view.died(node)
         self._save(node)
         self._note_changed(node)
@@ -179,7 +195,7 @@ class NodeTable:
                 break
             news.append(self.view.nodes[node_id])
         news.reverse()
-        self.transport.send(sender, ViewDelta(self.version, tuple(news)))
+        self.transport.send(sender, ViewDelta(self.version, tuple(news), self.gcs.shares.for_node(sender), self.total))
 
     def rows(self) -> list[dict[str, Any]]:
         """For people."""

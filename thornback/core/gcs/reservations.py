@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from thornback.core.backoff import Backoff
 from thornback.core.gcs.group import REMOVED, Group
 from thornback.core.ids import Address, NodeId, TaskId, short
@@ -24,7 +26,8 @@ class Reservations:
     """Sets bundles aside on nodes.
 
     A group is either without any place, or wholly placed: bundles are first set aside on all nodes (phase one), and
-    only when every node has agreed the group counts as created (phase two); otherwise all are given back.
+    only when every node has agreed the group counts as created (phase two); otherwise all are given back. For the group
+    that has waited longest, room is kept.
     """
 
     def __init__(self, gcs: GlobalControlStore, groups: GroupTable) -> None:
@@ -42,6 +45,8 @@ class Reservations:
         self._random = gcs.ports.random.stream("group-retry")
         self._vain = 0
         """Retries in a row that have placed nothing."""
+        self._since: dict[TaskId, int] = {}
+        """When each group was first found without a place, in nanoseconds."""
 
     def view_changed(self) -> None:
         """Nodes or resources have come: groups that wait may fit now."""
@@ -58,14 +63,14 @@ class Reservations:
         self._soon = False
         full: dict[tuple[object, ...], None] = {}
         for group in list(self.waiting.values()):
-            if group.attempt:
+            if group.attempt and not (group.keeps_room and self._better_place(group)):
                 continue
-            spec = group.spec
-            shape = (spec.strategy, spec.selectors, tuple(map(describe, spec.bundles)), tuple(group.nodes))
+            shape = (group.shape, tuple(group.nodes))
             if shape in full:
                 continue
             if not self.place(group):
                 full[shape] = None
+        self._keep_room()
         if self.waiting and self._retry is None:
             self._vain += 1
             self._retry = self.clock.call_after(self._backoff.delay(self._vain, self._random), self._try_again)
@@ -77,14 +82,25 @@ class Reservations:
     def place(self, group: Group) -> bool:
         """Start a reservation; False if there is no room now."""
         spec = group.spec
-        nodes = [node for node in self.gcs.nodes.view.alive() if not node.draining]
+        nodes = self._nodes()
         chosen = place_bundles(spec.bundles, spec.strategy, nodes, spec.selectors, group.nodes)
         if chosen is None:
             self._explain(group, nodes)
             return False
+        return self._start(group, chosen, keeps_room=False)
+
+    def _nodes(self) -> list[NodeView]:
+        return [node for node in self.gcs.nodes.view.alive() if not node.draining]
+
+    def _start(self, group: Group, chosen: dict[int, NodeId], keeps_room: bool) -> bool:
+        spec = group.spec
+        if not self.gcs.quotas.charge(spec.job_id, spec.group_id, total(spec.bundles)):
+            self._tell(group, f"{_name(group)} waits: with it, its job would hold more than its quota")
+            return False
         self._attempts += 1
         group.attempt = self.gcs.incarnations.epoch + self._attempts
         group.chosen = chosen
+        group.keeps_room = keeps_room
         by_node: dict[NodeId, list[int]] = {}
         for index in sorted(chosen):
             by_node.setdefault(chosen[index], []).append(index)
@@ -92,23 +108,61 @@ class Reservations:
         group.alone = len(by_node) == 1 and len(chosen) == len(spec.bundles)
         for node, indexes in by_node.items():
             bundles = tuple((index, spec.bundles[index]) for index in indexes)
-            self.gcs.nodes.debit(node, total(bundle for _, bundle in bundles))
-            self.transport.send(node, ReserveBundles(spec.group_id, group.attempt, bundles, group.alone))
+            if not keeps_room:
+                self.gcs.nodes.debit(node, total(bundle for _, bundle in bundles))
+            reserve = ReserveBundles(spec.group_id, group.attempt, bundles, group.alone, keeps_room, spec.job_id)
+            self.transport.send(node, reserve)
         attempt = group.attempt
-        group.timer = self.clock.call_after(self.config.reserve_timeout, lambda: self._timed_out(group, attempt))
+        if not keeps_room:
+            group.timer = self.clock.call_after(self.config.reserve_timeout, lambda: self._timed_out(group, attempt))
         return True
+
+    # --- Room for the one that has waited longest
+
+    def _keep_room(self) -> None:
+        """Have nodes keep what comes free for the oldest group: others, and tasks, would take it for ever."""
+        if any(group.keeps_room for group in self.waiting.values()):
+            return
+        now = self.clock.now()
+        self._since = {group_id: self._since.get(group_id, now) for group_id in self.waiting}
+        full: dict[tuple[object, ...], None] = {}
+        for group in list(self.waiting.values()):
+            shape = (group.shape, tuple(group.nodes))
+            if group.attempt or now - self._since[group.spec.group_id] < self.config.reservation_after or shape in full:
+                continue
+            full[shape] = None
+            spec = group.spec
+            nodes = [_when_all_has_come_back(node) for node in self._nodes()]
+            chosen = place_bundles(spec.bundles, spec.strategy, nodes, spec.selectors, group.nodes)
+            if chosen is not None and self._start(group, chosen, keeps_room=True):
+                return
+
+    def _better_place(self, group: Group) -> bool:
+        """Whether the group could be placed at once on nodes that keep no room for it; then it gives that up."""
+        spec = group.spec
+        chosen = place_bundles(spec.bundles, spec.strategy, self._nodes(), spec.selectors, group.nodes)
+        if chosen is None or set(chosen.values()) & set(group.chosen.values()):
+            return False
+        self.abort(group)
+        return True
+
+    # --- What comes of it
 
     def _explain(self, group: Group, nodes: list[NodeView]) -> None:
         spec = group.spec
         never = why_never(spec.bundles, spec.strategy, nodes, spec.selectors)
-        name = f"placement group {spec.name or short(spec.group_id)}"
+        name = _name(group)
         if never:
             reason = f"{name} can never be placed on the present nodes: {never}"
         else:
             reason = f"{name} waits until {describe(total(spec.bundles))} is free as {spec.strategy} needs it"
         if never and spec.fail_infeasible:
             self.groups.end(group, reason)
-        elif group.reason != reason:
+        else:
+            self._tell(group, reason)
+
+    def _tell(self, group: Group, reason: str) -> None:
+        if group.reason != reason:
             group.reason = reason
             if group.version:
                 self.groups.publish(group)
@@ -127,7 +181,11 @@ class Reservations:
         attempt = ALL if group.state == REMOVED else group.attempt
         for node in dict.fromkeys(group.chosen.values()):
             self.transport.send(node, ReleaseBundles(group.spec.group_id, attempt))
-            self.gcs.nodes.debit(node, self._negative(group, node))
+            if not group.keeps_room:
+                self.gcs.nodes.debit(node, self._negative(group, node))
+        if not any(group.nodes):
+            self.gcs.quotas.discharge(group.spec.job_id, group.spec.group_id)
+        group.keeps_room = False
         group.attempt = 0
         group.asked = {}
         group.chosen = {}
@@ -160,6 +218,7 @@ class Reservations:
             group.nodes[index] = node
             group.attempts[index] = group.attempt
         group.attempt = 0
+        group.keeps_room = False
         group.chosen = {}
         self.waiting.pop(group.spec.group_id, None)
         self._vain = 0
@@ -172,9 +231,20 @@ class Reservations:
         for node in dict.fromkeys(node for node in group.nodes if node):
             self.transport.send(node, ReleaseBundles(group.spec.group_id, ALL))
             self._credit(group, node)
+        self.gcs.quotas.discharge(group.spec.job_id, group.spec.group_id)
         self.place_soon()
 
     def _credit(self, group: Group, node: NodeId) -> None:
         bundles = group.spec.bundles
         freed = total(bundles[index] for index, where in enumerate(group.nodes) if where == node)
         self.gcs.nodes.debit(node, {name: -amount for name, amount in freed.items()})
+
+
+def _name(group: Group) -> str:
+    return f"placement group {group.spec.name or short(group.spec.group_id)}"
+
+
+def _when_all_has_come_back(node: NodeView) -> NodeView:
+    """The node without its tasks: what actors and bundles hold stays."""
+    free = {name: amount - node.lasting.get(name, 0) for name, amount in node.total.items()}
+    return msgspec.structs.replace(node, available=free)

@@ -16,7 +16,9 @@ from thornback.core.gcs.journal import Journal
 from thornback.core.gcs.keys import KeyTable
 from thornback.core.gcs.nodes import NodeTable
 from thornback.core.gcs.placement_groups import GroupTable
+from thornback.core.gcs.quotas import QuotaTable
 from thornback.core.gcs.reasons import GcsReasons
+from thornback.core.gcs.shares import ShareTable
 from thornback.core.gcs.slow_nodes import SlowNodeTable
 from thornback.core.gcs.wait_cycles import WaitCycles
 from thornback.core.ids import Address
@@ -43,6 +45,8 @@ class GlobalControlStore:
         self.actors = ActorTable(self)
         self.checkpoints = CheckpointTable(self)
         self.groups = GroupTable(self)
+        self.shares = ShareTable(self)
+        self.quotas = QuotaTable(self)
         self.keys = KeyTable(self)
         self.events = EventTable(self)
         self.slow_nodes = SlowNodeTable(self)
@@ -57,6 +61,7 @@ class GlobalControlStore:
             self.checkpoints,
             self.groups,
             self.groups.reservations,
+            self.quotas,
             self.keys,
             self.events,
             self.reasons,

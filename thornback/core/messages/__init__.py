@@ -145,6 +145,7 @@ from thornback.core.messages.reports import (
     TaskEvent,
     TaskEvents,
 )
+from thornback.core.messages.shares import AskQuota, JobShare, JobUse, QuotaGiven, TakeBack
 from thornback.core.messages.tasks import (
     DYNAMIC,
     STREAMING,
@@ -223,6 +224,7 @@ __all__ = [
     "ArgumentsFailed",
     "ArgumentsInUse",
     "ArgumentsPinned",
+    "AskQuota",
     "AskReasons",
     "BarrierPassed",
     "BorrowerAdded",
@@ -266,8 +268,10 @@ __all__ = [
     "HeldBundles",
     "HeldLease",
     "JobEnded",
+    "JobShare",
     "JobStarted",
     "JobTerms",
+    "JobUse",
     "KeepCopy",
     "KeyValue",
     "KillActor",
@@ -299,6 +303,7 @@ __all__ = [
     "PushTasks",
     "PutKey",
     "QueryState",
+    "QuotaGiven",
     "ReasonsGiven",
     "ReclaimLeases",
     "Record",
@@ -330,6 +335,7 @@ __all__ = [
     "StreamItem",
     "SubscribeActor",
     "SubscribeGroup",
+    "TakeBack",
     "TaskCall",
     "TaskEvent",
     "TaskEvents",

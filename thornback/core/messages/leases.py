@@ -20,7 +20,7 @@ class RequestLease(Message, frozen=True, tag=20):
     name: str
     """A function or class that waits for it, for people."""
     hops: int = 0
-    """How many raylets passed it on before."""
+    """How often its node was chosen by comparing nodes, by raylets or the GCS: above 0 it stays where there is room."""
     actor_id: ActorId = b""
     """Set: the worker becomes this actor, and the lease lasts as long as the actor."""
     backlog: int = 1

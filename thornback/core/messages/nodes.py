@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from thornback.core.ids import Address, JobId, NodeId
 from thornback.core.messages.base import Message, Record, ResourceMap
+from thornback.core.messages.shares import JobShare, JobUse
 
 
 class RegisterWorker(Message, frozen=True, tag=40):
@@ -120,6 +121,7 @@ class ReportResources(Message, frozen=True, tag=51):
     """Raylet to GCS: my resources or queue have changed."""
 
     view: NodeView
+    jobs: tuple[JobUse, ...] = ()
 
 
 class GetView(Message, frozen=True, tag=52):
@@ -147,3 +149,7 @@ class ViewDelta(Message, frozen=True, tag=53):
 
     version: int
     nodes: tuple[NodeView, ...]
+    shares: tuple[JobShare, ...] = ()
+    """What each job holds on other nodes than the asker."""
+    total: ResourceMap = {}
+    """What all nodes have together."""

@@ -181,6 +181,13 @@ class WorkerStarting(Reason, frozen=True, tag=15):
     node: NodeId
 
 
+class QuotaUsedUp(Reason, frozen=True, tag=40):
+    """There is room, but its job may not hold more."""
+
+    demand: ResourceMap
+    quota: ResourceMap
+
+
 class Infeasible(Reason, frozen=True, tag=16):
     """No node has enough, even when idle."""
 
@@ -246,6 +253,7 @@ AnyReason = Union[
     Queued,
     ResourcesMissing,
     WorkerStarting,
+    QuotaUsedUp,
     Infeasible,
     ActorComing,
     ActorThere,

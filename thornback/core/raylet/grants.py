@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from thornback.core.config import Config
 from thornback.core.gcs_client import GcsClient
 from thornback.core.ids import GCS, Address, JobId, LeaseId, NodeId, WorkerId
 from thornback.core.messages import (
@@ -19,6 +20,7 @@ from thornback.core.messages import (
 )
 from thornback.core.ports import Ports
 from thornback.core.raylet.pool import Worker, WorkerPool
+from thornback.core.raylet.promises import Promises
 from thornback.core.resources import CPU, Resources, add, subtract
 from thornback.core.scheduling.pools import GpuParts, ResourcePool
 from thornback.core.scheduling.shares import Shares
@@ -35,6 +37,7 @@ class Grant:
         "group_removed",
         "held",
         "pool",
+        "promised_to",
         "request",
         "short",
         "since",
@@ -54,6 +57,8 @@ class Grant:
         """The holder was told to give the worker back after what runs on it now."""
         self.ends: int | None = None
         """When it is expected back since it was asked for, in nanoseconds."""
+        self.promised_to: JobId = 0
+        """The job for which it was asked back; 0 for none."""
         self.short = False
         """It went ahead of a reservation since it is over soon."""
         self.group_removed = False
@@ -68,12 +73,15 @@ class RayletGrants:
         table: by lease.
         free: what no lease and no bundle holds.
         shares: what each job holds.
+        promises: what is kept for jobs that have less than their share.
         lasting: what actors and bundles hold: it does not come back when it is asked for.
         changed: resources or queue have changed since the last report.
         dirty: something has come back, or wants a worker, since the last end of a turn.
     """
 
-    def __init__(self, node_id: NodeId, ports: Ports, gcs: GcsClient, pool: WorkerPool, total: Resources) -> None:
+    def __init__(
+        self, node_id: NodeId, ports: Ports, gcs: GcsClient, pool: WorkerPool, total: Resources, config: Config
+    ) -> None:
         self.node_id = node_id
         self.gcs = gcs
         self.clock = ports.clock
@@ -83,6 +91,7 @@ class RayletGrants:
         self.free = ResourcePool(total)
         self.shares = Shares(total)
         self.lasting: Resources = {}
+        self.promises = Promises(ports.clock, config.view_period)
         self.table: dict[LeaseId, Grant] = {}
         self.waiting_workers: deque[Grant] = deque()
         self.waiting_cpu: dict[LeaseId, Grant] = {}
@@ -97,6 +106,7 @@ class RayletGrants:
         self.table[request.lease_id] = grant
         if pool is self.free:
             self.shares.take(request.job_id, grant.held)
+            self.promises.taken(request.job_id, grant.held)
             self.changed = True
             if request.actor_id:
                 add(self.lasting, grant.held)
@@ -134,6 +144,8 @@ class RayletGrants:
 
     def _end(self, grant: Grant) -> None:
         self._give(grant, grant.held, grant.gpus)
+        if grant.promised_to:
+            self.promises.make(grant.promised_to, grant.held)
         grant.held = {}
         del self.table[grant.request.lease_id]
         self.waiting_cpu.pop(grant.request.lease_id, None)
@@ -266,18 +278,23 @@ class RayletGrants:
             self.transport.send(sender, CpuAcquired())
             return
         self.waiting_cpu[grant.request.lease_id] = grant
-        self.resume_blocked()
+        if grant.request.terms.quota:
+            self.dirty = True
+            return
+        self.resume_blocked(lambda request, demand: not request.terms.quota)
         if self.waiting_cpu:
             self.dirty = True
 
-    def resume_blocked(self) -> None:
-        """Let tasks go on that have waited, as far as there are CPUs for them."""
+    def resume_blocked(self, admit: Callable[[RequestLease, Mapping[str, int]], bool]) -> None:
+        """Let tasks go on that have waited, as far as there are CPUs for them and their job may hold them."""
         for lease_id, grant in list(self.waiting_cpu.items()):
             cpu = grant.request.resources.get(CPU, 0)
             if grant.pool.available.get(CPU, 0) < cpu:
                 if not self._only_actors_hold_cpu(grant.pool):
                     continue
                 cpu = 0
+            if cpu and grant.pool is self.free and not admit(grant.request, {CPU: cpu}):
+                continue
             if cpu:
                 grant.pool.take({CPU: cpu})
                 if grant.pool is self.free and not grant.group_removed:

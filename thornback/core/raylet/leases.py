@@ -10,6 +10,7 @@ from thornback.core.ids import GCS, Address, JobId, LeaseId, NodeId
 from thornback.core.messages import CancelLease, HeldLease, LeaseInfeasible, LeaseSpilled, NodeView, RequestLease
 from thornback.core.ports import Ports
 from thornback.core.raylet.grants import RayletGrants
+from thornback.core.raylet.quotas import RayletQuotas, why_never
 from thornback.core.raylet.reclaiming import Reclaiming
 from thornback.core.raylet.reservations import Reservations
 from thornback.core.resources import Resources, add, fits
@@ -31,6 +32,7 @@ class RayletLeases:
     Attributes:
         grants: those that were granted.
         queue: those that wait here.
+        parts: what takes messages.
         infeasible: those that no node known could ever grant.
         wants_view: news of other nodes could help.
         view_seen: the GCS has told of the other nodes before: a policy that compares nodes waits for that.
@@ -59,6 +61,8 @@ class RayletLeases:
         self.queue = FairQueue()
         self.reclaiming = Reclaiming(ports, grants, self.queue, config)
         self.reservations = Reservations(ports, grants, self.queue, self.reclaiming, config)
+        self.quotas = RayletQuotas(ports.transport, grants)
+        self.parts = (self, self.quotas, self.reclaiming)
         self.infeasible: dict[LeaseId, RequestLease] = {}
         self.wants_view = False
         self.view_seen = False
@@ -81,6 +85,9 @@ class RayletLeases:
         if message.lease_id in self.queue:
             self._enqueue(message)
             return
+        never = "" if message.strategy.group else why_never(message)
+        if never:
+            self.transport.send(sender, LeaseInfeasible(message.lease_id, never))
         local = self.view.nodes[self.node_id]
         if message.strategy.group or (
             (message.hops > 0 or (may_stay(local, message.strategy) and not self._too_slow(message)))
@@ -275,7 +282,7 @@ class RayletLeases:
         if not grants.dirty:
             return
         grants.dirty = False
-        grants.resume_blocked()
+        grants.resume_blocked(self.quotas.admit)
         self.reservations.update()
         self.bundles.reserve_waiting()
         self.queue.serve(grants.shares.of, grants.is_blocked, self._grant)
@@ -289,6 +296,7 @@ class RayletLeases:
             else:
                 self._place(waiting.request)
         self._leave_if_stuck()
+        self.quotas.settle()
         grants.assign_workers()
         grants.dirty = False
         self.reclaiming.end_turn()
@@ -312,7 +320,9 @@ class RayletLeases:
             and not (request.avoid == self.node_id and self._others(request))
             and not self._looks_elsewhere(request)
             and self.grants.free.fits(request.resources)
+            and self.grants.promises.admit(request.job_id, request.resources, self.grants.free.available)
             and self.reservations.admits(request.lease_id, (request.resources,), request.run_time)
+            and self.quotas.admit(request, request.resources, self.queue.count_like(request.lease_id))
         )
 
     def _leave_if_stuck(self) -> None:

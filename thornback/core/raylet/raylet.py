@@ -39,6 +39,7 @@ from thornback.core.objects.store import NodeStore
 from thornback.core.ports import Disk, ObjectMemory, Ports, Processes
 from thornback.core.raylet.bundles import RayletBundles
 from thornback.core.raylet.grants import RayletGrants
+from thornback.core.raylet.job_use import job_use
 from thornback.core.raylet.leases import RayletLeases
 from thornback.core.raylet.memory_guard import MemoryGuard
 from thornback.core.raylet.pool import WorkerPool
@@ -90,10 +91,10 @@ class Raylet:
         total: Resources = dict(resources)
         total.setdefault(OBJECT_STORE_MEMORY, memory.capacity)
         cpus = total.get(CPU, 0) // UNIT
-        self.view = ClusterView()
+        self.view = ClusterView(ports.clock.now, config.view_period, 3 * config.view_period)
         self.view_version = 0
         self.pool = WorkerPool(node_id, ports, processes, config, cpus, lambda: self.grants.workers_ready())
-        self.grants = RayletGrants(node_id, ports, self.gcs, self.pool, total)
+        self.grants = RayletGrants(node_id, ports, self.gcs, self.pool, total, config)
         self.leases = RayletLeases(node_id, ports, self.gcs, self.grants, self.view, config, total)
         self.memory_guard = MemoryGuard(self.clock, self.pool, self.grants, processes, config)
         self.store = NodeStore(node_id, ports, memory, config, disk)
@@ -101,16 +102,8 @@ class Raylet:
         self.bundles = self.leases.bundles = RayletBundles(node_id, ports, self.gcs, self.leases, config)
         self.arguments = ArgumentRequests(self.store, self.pulls)
         self.reasons = RayletReasons(node_id, ports, self.leases, self.bundles, self.store, self.pulls)
-        self.parts = (
-            self.gcs,
-            self.leases,
-            self.grants,
-            self.bundles,
-            self.store,
-            self.pulls,
-            self.arguments,
-            self.reasons,
-        )
+        own = (self.grants, self.bundles, self.store, self.pulls, self.arguments, self.reasons)
+        self.parts = (self.gcs, *self.leases.parts, *own)
         self.drivers: dict[WorkerId, JobId] = {}
         self._pids: dict[WorkerId, int] = {}
         self._deaths: dict[Address, Death] = {}
@@ -120,7 +113,7 @@ class Raylet:
         self._version = 0
         self._report_timer = False
         self._view_timer = False
-        self.view.apply(self._own_view())
+        self.view.apply(self._own_view(), is_own=True)
 
     def new_worker_id(self) -> WorkerId:
         """An id for a process that joins this node."""
@@ -140,6 +133,7 @@ class Raylet:
     def _register(self) -> None:
         """There is another GCS: it must know this node before anything else; so must the processes of this node."""
         self.transport.send(GCS, RegisterNode(self._own_view(), self.is_head))
+        self.leases.quotas.tell_again()
         self.grants.changed = False
         for process in self._processes():
             self.transport.send(process, GcsStarted(self.gcs.incarnation))
@@ -208,6 +202,7 @@ class Raylet:
         for node in message.nodes:
             if node.node_id != self.node_id:
                 self.view.apply(node)
+        self.grants.shares.set_elsewhere({share.job_id: share.elsewhere for share in message.shares}, message.total)
         self.leases.view_changed()
 
     def on_slow_nodes(self, sender: Address, message: SlowNodes) -> None:
@@ -223,7 +218,7 @@ class Raylet:
         self.pulls.end_turn()
         if self.grants.changed:
             self.grants.changed = False
-            self.view.apply(self._own_view())
+            self.view.apply(self._own_view(), is_own=True)
             if not self._report_timer:
                 self._report_timer = True
                 self.clock.call_after(self.config.view_period, self._report)
@@ -235,7 +230,9 @@ class Raylet:
 
     def _report(self) -> None:
         self._report_timer = False
-        self.transport.send(GCS, ReportResources(self.view.nodes[self.node_id]))
+        self.transport.send(
+            GCS, ReportResources(self.view.nodes[self.node_id], job_use(self.grants, self.leases.queue))
+        )
 
     def _view_again(self) -> None:
         self._view_timer = False

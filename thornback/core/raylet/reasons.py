@@ -17,6 +17,7 @@ from thornback.core.messages.waits import (
     Holding,
     Infeasible,
     NodeInUse,
+    QuotaUsedUp,
     Reason,
     ResourcesMissing,
     Subject,
@@ -104,6 +105,9 @@ class RayletReasons:
         shape = shape_of(request)
         ahead = sum(each.number < waiting.number and shape_of(each.request) == shape for each in self.leases.queue)
         if not request.strategy.group:
+            if free.fits(request.resources) and self.leases.quotas.lacks(request):
+                quota = dict(request.terms.quota)
+                return QuotaUsedUp(name=request.name, demand=dict(request.resources), quota=quota)
             return self._missing(request, request.resources, free.available, free.total, ahead)
         pools = self.bundles.pools_of(request)
         if not pools:

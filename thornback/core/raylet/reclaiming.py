@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from thornback.core.config import MILLISECOND, Config
 from thornback.core.ids import Address, JobId, LeaseId, TaskId
-from thornback.core.messages import ReclaimLeases
+from thornback.core.messages import ReclaimLeases, TakeBack
 from thornback.core.ports import Ports
 from thornback.core.raylet.grants import Grant, RayletGrants
 from thornback.core.resources import Resources, add, subtract
@@ -68,7 +68,10 @@ class Reclaiming:
             victim = round_.from_largest(grant.request.strategy.group)
             if victim is not None:
                 self.ask_back(victim)
-        for shape, count, _ in self.queue.shapes():
+        for shape, count, first in self.queue.shapes():
+            quota = first.request.terms.quota
+            if self.grants.shares.is_used_up(quota, shape.job_id, first.request.resources):
+                continue
             for _ in range(count):
                 victim = round_.for_one(shape)
                 if victim is None:
@@ -76,6 +79,22 @@ class Reclaiming:
                 self.ask_back(victim)
         self._timer = True
         self.clock.call_after(max(self.config.lease_quantum, MILLISECOND), self._reclaim)
+
+    def on_take_back(self, sender: Address, message: TakeBack) -> None:
+        """A job has more than its part of the cluster."""
+        missing = dict(message.amounts)
+        for grant in reversed(self.grants.table.values()):
+            if not any(amount > 0 for amount in missing.values()):
+                break
+            if grant.request.job_id != message.from_job or grant.closing or not may_return(grant, self.grants):
+                continue
+            if not any(missing.get(name, 0) > 0 for name in grant.held):
+                continue
+            self.ask_back(grant)
+            if grant.closing:
+                grant.promised_to = message.for_job
+                subtract(missing, grant.held)
+        self.grants.changed = True
 
     def ask_back(self, grant: Grant) -> None:
         """Have a lease returned after what runs on it now, unless it has only begun."""
@@ -86,6 +105,11 @@ class Reclaiming:
         run_time = grant.request.run_time
         grant.ends = now + run_time if run_time >= 0 else None
         self.transport.send(grant.request.holder, ReclaimLeases((grant.request.lease_id,)))
+
+
+def may_return(grant: Grant, grants: RayletGrants) -> bool:
+    """Whether the lease comes back to the node when its holder is asked for it."""
+    return grant.pool is grants.free and not grant.request.actor_id and grant.worker is not None and bool(grant.held)
 
 
 class _Round:

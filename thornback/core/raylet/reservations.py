@@ -8,7 +8,7 @@ from thornback.core.config import Config
 from thornback.core.messages import RequestLease
 from thornback.core.ports import Ports
 from thornback.core.raylet.grants import Grant, RayletGrants
-from thornback.core.raylet.reclaiming import Reclaiming
+from thornback.core.raylet.reclaiming import Reclaiming, may_return
 from thornback.core.resources import Resources
 from thornback.core.scheduling.backfill import Reservation, Running, reserve
 from thornback.core.scheduling.fair_queue import FairQueue, Waiting, shape_of
@@ -66,7 +66,9 @@ class Reservations:
         running: list[Running] | None = None
         for key, demands, waiting in self._candidates(now):
             if running is None:
-                running = [_running(grant, now) for grant in self.grants.table.values() if _returns(grant, self.grants)]
+                running = [
+                    _running(grant, now) for grant in self.grants.table.values() if may_return(grant, self.grants)
+                ]
             self.current = reserve(key, demands, self.grants.free, running, now)
             if self.current is not None:
                 return
@@ -83,7 +85,9 @@ class Reservations:
         starved = [
             first
             for shape, first in old
-            if not shape.strategy.group and (shape not in served or self._is_behind(first.request))
+            if not shape.strategy.group
+            and not self.grants.shares.is_used_up(first.request.terms.quota, shape.job_id, first.request.resources)
+            and (shape not in served or self._is_behind(first.request))
         ]
         shares = self.grants.shares
         starved.sort(key=lambda each: (shares.of(each.request.job_id), -each.request.priority, each.number))
@@ -142,10 +146,6 @@ class Reservations:
 
     def _until(self, run_time: int) -> int | None:
         return None if run_time < 0 else self.clock.now() + self.config.lease_quantum + run_time
-
-
-def _returns(grant: Grant, grants: RayletGrants) -> bool:
-    return grant.pool is grants.free and not grant.request.actor_id and grant.worker is not None and bool(grant.held)
 
 
 def _running(grant: Grant, now: int) -> Running:

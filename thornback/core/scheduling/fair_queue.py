@@ -114,6 +114,11 @@ class FairQueue:
         """Whether an equal request waits."""
         return shape in self._shapes
 
+    def count_like(self, lease_id: LeaseId) -> int:
+        """How many requests wait of the same shape as this one, with it."""
+        shape = self._shape_of.get(lease_id)
+        return 0 if shape is None else len(self._shapes[shape])
+
     def shapes(self) -> list[tuple[Shape, int, Waiting]]:
         """Each shape with how many wait and the oldest of them."""
         return [(shape, len(queue), next(iter(queue.values()))) for shape, queue in self._shapes.items()]

@@ -7,7 +7,7 @@ serve tasks and actors. They look at an index of the nodes rather than at all of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from thornback.core.config import Config
@@ -26,6 +26,8 @@ DRAW_FROM = 6
 """Least used nodes of a larger cluster among which ties are drawn."""
 
 Demand = Mapping[str, int]
+Scorer = Callable[[Demand, NodeView], float]
+"""How well a node suits a demand: less is better."""
 
 
 def allowed(node: NodeView, strategy: Strategy) -> bool:
@@ -167,21 +169,22 @@ def spread(
 ) -> NodeId | None:
     """The least used node that fits; ties are drawn."""
     if len(nodes) <= EXACT:
-        return _least_used(demand, [node for node in nodes if allowed(node, strategy)], random)
+        return _best(demand, [node for node in nodes if allowed(node, strategy)], utilization, random)
     index = index_of(nodes)
     kinds = index.kinds_for(demand, strategy.hard)
     each = max(2, DRAW_FROM // max(1, len(kinds)))
     near = [entry for kind in kinds for entry in islice(index.fitting(kind, demand), each)]
     near.sort()
-    return _least_used(demand, [index.views[order] for _, order in near[:DRAW_FROM]], random)
+    return _best(demand, [index.views[order] for _, order in near[:DRAW_FROM]], utilization, random)
 
 
-def _least_used(demand: Demand, nodes: Sequence[NodeView], random: RandomStream) -> NodeId | None:
+def _best(demand: Demand, nodes: Iterable[NodeView], scorer: Scorer, random: RandomStream) -> NodeId | None:
+    """Of the nodes with room the one with the lowest score; ties are drawn."""
     best: list[NodeId] = []
     lowest = float("inf")
     for node in nodes:
         if fits(demand, node.available):
-            score = utilization(demand, node)
+            score = scorer(demand, node)
             if score < lowest:
                 best, lowest = [node.node_id], score
             elif score == lowest:
@@ -273,10 +276,7 @@ def power_of_two(
     """The less used of two nodes that are drawn."""
     index = index_of(nodes)
     drawn = [_draw(index, strategy, demand, random) for _ in range(2)]
-    found = [node for node in drawn if node is not None]
-    if not found:
-        return None
-    return min(found, key=lambda node: (utilization(demand, node), node.node_id)).node_id
+    return _best(demand, [node for node in drawn if node is not None], utilization, random)
 
 
 def most_memory(
@@ -293,14 +293,13 @@ def most_memory(
     for kind in index.kinds_for(demand, strategy.hard):
         for name in (MEMORY, OBJECT_STORE_MEMORY):
             ends = kind.by_free.get(name, [])[-2:]
-            found += [index.views[order] for _, order in ends if fits(demand, index.views[order].available)]
-    if not found:
-        return hybrid(demand, nodes, local, strategy, config, random)
+            found += [index.views[order] for _, order in ends]
+    chosen = _best(demand, found, _little_memory, random)
+    return chosen or hybrid(demand, nodes, local, strategy, config, random)
 
-    def free(node: NodeView) -> tuple[int, NodeId]:
-        return node.available.get(MEMORY, 0) + node.available.get(OBJECT_STORE_MEMORY, 0), node.node_id
 
-    return max(found, key=free).node_id
+def _little_memory(demand: Demand, node: NodeView) -> float:
+    return -(node.available.get(MEMORY, 0) + node.available.get(OBJECT_STORE_MEMORY, 0))
 
 
 def by_bytes(sizes: Mapping[NodeId, int], local: NodeId) -> NodeId:

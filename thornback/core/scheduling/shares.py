@@ -51,6 +51,13 @@ class Shares:
         add(amounts, self._elsewhere.get(job, {}))
         return amounts
 
+    def is_used_up(self, quota: Mapping[str, int], job: JobId, demand: Mapping[str, int]) -> bool:
+        """Whether a job would be above its quota with the demand, as far as known here."""
+        if not quota:
+            return False
+        held = self.held(job)
+        return any(held.get(name, 0) + demand.get(name, 0) > most for name, most in quota.items())
+
     def here(self) -> Mapping[JobId, Resources]:
         """What each job has on this node."""
         return self._here

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from thornback.core.ids import NodeId
 from thornback.core.messages import NodeView
+from thornback.core.resources import Resources, add
 from thornback.core.scheduling.index import NodeIndex
 
 
@@ -38,25 +40,65 @@ class NodeList(Sequence[NodeView]):
     __hash__ = None  # type: ignore[assignment]
 
 
-class ClusterView:
-    """Nodes as last heard of. A stale picture costs a retry elsewhere, never an over-allocation."""
+class Expected:
+    """A demand that was sent to a node and that the node's reports may not show yet."""
 
-    def __init__(self) -> None:
+    __slots__ = ("demand", "node_id", "settled", "since")
+
+    def __init__(self, node_id: NodeId, demand: Mapping[str, int], since: int) -> None:
+        self.node_id = node_id
+        self.demand = demand
+        self.since = since
+        self.settled = False
+        """A report came that must show it."""
+
+
+class ClusterView:
+    """Nodes as last heard of, less what was sent there since. A stale picture costs a retry elsewhere, never an
+    over-allocation.
+
+    Args:
+        now: the time in nanoseconds.
+        delay: a report that arrives within this time after a demand was sent may have been made before the node knew of
+            it: the demand is deducted from that report too.
+        patience: a demand that no report has shown by then has gone elsewhere.
+    """
+
+    def __init__(self, now: Callable[[], int] = lambda: 0, delay: int = 0, patience: int = 0) -> None:
         self.nodes: dict[NodeId, NodeView] = {}
         """Dead ones included."""
+        self._now = now
+        self._delay = delay
+        self._patience = patience
+        self._expected: deque[Expected] = deque()
+        self._expected_of: dict[NodeId, list[Expected]] = {}
         self._live: dict[NodeId, NodeView] = {}
         self._alive = NodeList(self._live, NodeIndex())
         self.slow: dict[NodeId, float] = {}
         """Nodes on which tasks take so many times longer than on others."""
         self._steady: dict[NodeId, NodeView] = {}
 
-    def apply(self, node: NodeView) -> bool:
-        """Take over what is known of a node; False if it is not news."""
+    def apply(self, node: NodeView, is_own: bool = False) -> bool:
+        """Take over what is known of a node (``is_own``: by this node itself, so that nothing is missing in it); False
+        if it is not news."""
         known = self.nodes.get(node.node_id)
         if known is not None and (known.version > node.version or not known.alive):
             return False
-        self._set(node)
+        self._set(self._less_expected(node, is_own))
         return True
+
+    def _less_expected(self, node: NodeView, is_own: bool) -> NodeView:
+        expected = self._expected_of.pop(node.node_id, None)
+        if not expected:
+            return node
+        deadline = self._now() - self._delay
+        missing: Resources = {}
+        for each in expected:
+            each.settled = is_own or not node.alive or each.since <= deadline
+            if not each.settled:
+                add(missing, each.demand)
+                self._expected_of.setdefault(node.node_id, []).append(each)
+        return _minus(node, missing) if missing else node
 
     def _set(self, node: NodeView) -> None:
         self.nodes[node.node_id] = node
@@ -80,18 +122,38 @@ class ClusterView:
 
     def alive(self) -> NodeList:
         """Nodes alive, in the order in which they appeared."""
+        if self._expected:
+            self._give_up()
         return self._alive
 
+    def _give_up(self) -> None:
+        deadline = self._now() - self._patience
+        while self._expected and (self._expected[0].settled or self._expected[0].since < deadline):
+            each = self._expected.popleft()
+            if each.settled:
+                continue
+            self._expected_of[each.node_id].remove(each)
+            node = self.nodes[each.node_id]
+            if node.alive:
+                self._set(_minus(node, {name: -amount for name, amount in each.demand.items()}))
+
     def debit(self, node_id: NodeId, demand: Mapping[str, int]) -> None:
-        """Expect a demand to be placed there, until the node itself reports."""
+        """Expect a demand to be placed there, until the node reports; with negative amounts: to come free."""
         node = self.nodes.get(node_id)
         if node is None or not node.alive:
             return
-        available = {name: count - demand.get(name, 0) for name, count in node.available.items()}
-        self._set(msgspec.structs.replace(node, available=available))
+        expected = Expected(node_id, dict(demand), self._now())
+        self._expected.append(expected)
+        self._expected_of.setdefault(node_id, []).append(expected)
+        self._set(_minus(node, demand))
 
     def died(self, node_id: NodeId) -> None:
         """The node is dead for good."""
         node = self.nodes.get(node_id)
         if node is not None and node.alive:
-            self._set(msgspec.structs.replace(node, alive=False, available={}, version=node.version + 1))
+            self.apply(msgspec.structs.replace(node, alive=False, available={}, version=node.version + 1))
+
+
+def _minus(node: NodeView, demand: Mapping[str, int]) -> NodeView:
+    available = {name: count - demand.get(name, 0) for name, count in node.available.items()}
+    return msgspec.structs.replace(node, available=available)

@@ -30,6 +30,7 @@ from thornback.core.messages.waits import (
     IdleActor,
     Infeasible,
     Queued,
+    QuotaUsedUp,
     Reason,
     ResourcesMissing,
     Running,
@@ -252,6 +253,14 @@ def _holders(holdings: Sequence[Holding]) -> str:
 @_clause.register
 def _(reason: WorkerStarting, step: _Step) -> str:
     return f"has its resources on {step.node(reason.node)}, where a worker process starts{step.lasted}"
+
+
+@_clause.register
+def _(reason: QuotaUsedUp, step: _Step) -> str:
+    return (
+        f"needs {describe(reason.demand)}, and its job has used up its quota {describe(reason.quota)}; it can run when "
+        "something else of the job has ended"
+    )
 
 
 @_clause.register

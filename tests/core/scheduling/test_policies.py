@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from thornback.core.config import Config
 from thornback.core.messages import NodeView, Strategy
 from thornback.core.resources import UNIT, fits
+from thornback.core.scheduling import registry
 from thornback.core.scheduling.policies import (
     allowed,
     hybrid,
@@ -64,7 +65,7 @@ DEMANDS = st.dictionaries(st.sampled_from(["CPU", "GPU", "license"]), st.integer
 
 @st.composite
 def strategies(draw: st.DrawFn) -> Strategy:
-    kind = draw(st.sampled_from(["DEFAULT", "SPREAD", "NODE", "LABELS"]))
+    kind = draw(st.sampled_from(["DEFAULT", "SPREAD", "NODE", "LABELS", "RANDOM", "POWER_OF_TWO", "MEMORY"]))
     node = draw(st.integers(0, 6)).to_bytes(8, "big") if kind == "NODE" else b""
     hard = draw(SELECTORS) if kind == "LABELS" else ()
     preferred = draw(SELECTORS) if kind == "LABELS" else ()
@@ -210,3 +211,79 @@ def test_stale_news_of_a_node_is_ignored() -> None:
     assert view.apply(newer)
     assert not view.apply(node)
     assert view.alive() == [newer]
+
+
+def test_power_of_two_takes_the_less_used_of_what_it_draws() -> None:
+    free, busy = cluster_of(2)
+    busy = NodeView(busy.node_id, 1, "busy", busy.total, {"CPU": UNIT}, {})
+    chosen = [
+        place({"CPU": UNIT}, [busy, free], b"", Strategy("POWER_OF_TWO"), CONFIG, random.Random(seed))
+        for seed in range(200)
+    ]
+    assert chosen.count(free.node_id) > chosen.count(busy.node_id) > 0
+
+
+def test_memory_aware_placement_takes_the_node_with_most_memory_free() -> None:
+    nodes = []
+    for number, memory in enumerate([10, 30, 20]):
+        amounts = {"CPU": UNIT, "memory": memory}
+        nodes.append(NodeView(number.to_bytes(8, "big"), 1, f"node-{number}", amounts, amounts, {}))
+    strategy = Strategy("MEMORY")
+    assert place({"memory": 5}, nodes, b"", strategy, CONFIG, random.Random(1)) == nodes[1].node_id
+    assert place({"memory": 40}, nodes, b"", strategy, CONFIG, random.Random(1)) is None
+
+
+def test_a_policy_of_the_user_sees_the_nodes_with_room_and_is_obeyed_only_among_them() -> None:
+    nodes = cluster_of(3)
+    full = NodeView(nodes[2].node_id, 2, "full", nodes[2].total, {}, {})
+    seen: list[list[str]] = []
+
+    def last(demand: dict[str, float], shown: list[dict[str, Any]], numbers: Any) -> Any:
+        seen.append([node["name"] for node in shown])
+        return shown[-1]
+
+    registry.register("last", last)
+    registry.register("stubborn", lambda demand, shown, numbers: full.node_id.hex())
+    registry.register("broken", lambda demand, shown, numbers: 1 / 0)
+    views = [nodes[0], nodes[1], full]
+    assert place({"CPU": UNIT}, views, b"", Strategy("last"), CONFIG, random.Random(1)) == nodes[1].node_id
+    assert seen == [["node-0", "node-1"]]
+    for name in ("stubborn", "broken"):
+        chosen = place({"CPU": UNIT}, views, b"", Strategy(name), CONFIG, random.Random(1))
+        assert chosen == nodes[0].node_id, f"policy {name!r} gives no usable answer: the first node with room is taken"
+
+
+class Time:
+    def __init__(self) -> None:
+        self.now = 0
+
+
+def test_what_was_sent_to_a_node_is_missing_in_reports_that_were_made_before() -> None:
+    time = Time()
+    view = ClusterView(lambda: time.now, delay=20, patience=300)
+    (node,) = cluster_of(1)
+    view.apply(node)
+    view.debit(node.node_id, {"CPU": UNIT})
+    time.now = 10
+    view.apply(NodeView(node.node_id, 2, node.name, node.total, node.total, {}))
+    assert view.alive()[0].available == {"CPU": 3 * UNIT}, "the report is too young to show what was sent"
+    time.now = 30
+    view.apply(NodeView(node.node_id, 3, node.name, node.total, {"CPU": 3 * UNIT}, {}))
+    assert view.alive()[0].available == {"CPU": 3 * UNIT}, "it is not deducted twice"
+    time.now = 1000
+    assert view.alive()[0].available == {"CPU": 3 * UNIT}
+
+
+def test_what_was_sent_and_never_arrived_is_given_up() -> None:
+    time = Time()
+    view = ClusterView(lambda: time.now, delay=20, patience=300)
+    (node,) = cluster_of(1)
+    view.apply(node)
+    view.debit(node.node_id, {"CPU": UNIT})
+    time.now = 200
+    assert view.alive()[0].available == {"CPU": 3 * UNIT}
+    time.now = 301
+    assert view.alive()[0].available == {"CPU": 4 * UNIT}, "nobody reported it: it has gone elsewhere"
+    view.debit(node.node_id, {"CPU": UNIT})
+    view.apply(NodeView(node.node_id, 2, node.name, node.total, node.total, {}), is_own=True)
+    assert view.alive()[0].available == {"CPU": 4 * UNIT}, "a node knows best what is free on it"
