@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import time
 from typing import Any
 
 import numpy
@@ -284,3 +285,19 @@ def test_the_store_is_empty_and_all_cpus_are_free_after_a_busy_program(world: An
     busy()
     world.eventually(lambda: stored() == 0, "all objects are freed")
     world.eventually(lambda: ray.available_resources().get("CPU") == 4, "all CPUs are free")
+
+
+def test_an_idle_worker_lives_on_while_others_use_what_it_owns(world: Any) -> None:
+    """More workers than CPUs are idle after nested tasks; those that own objects in use do not end."""
+
+    def inner(number: int) -> list[Any]:
+        time.sleep(0.2)
+        return [ray.put(number)]
+
+    def outer(number: int) -> list[Any]:
+        below = ray.get(ray.remote(inner).remote(number))
+        return [ray.put(number), *below]
+
+    made = ray.get([ray.remote(outer).remote(number) for number in range(8)])
+    time.sleep(3)
+    assert [ray.get(refs) for refs in made] == [[number, number] for number in range(8)]

@@ -27,8 +27,10 @@ from thornback.core.messages import (
     LeaseUnblocked,
     PushTasks,
     ReleaseCpu,
+    RetireWorker,
     StealTasks,
     TasksReturned,
+    WorkerNeeded,
 )
 from thornback.core.owner import Owner
 from thornback.core.ports import Ports, UserCode
@@ -132,6 +134,15 @@ class Executor:
         """End once everything here is done and answered."""
         self.ending = message.reason
         self.exit_if_done()
+
+    def on_retire_worker(self, sender: Address, message: RetireWorker) -> None:
+        """There are more idle workers than needed."""
+        self.owner.settle()
+        if self.owner.is_needed:
+            self.transport.send(sender, WorkerNeeded())
+        else:
+            self.ending = message.reason
+            self.exit_if_done()
 
     def exit_if_done(self) -> None:
         """End the process if it should end and has nothing left to do, and the GCS has heard all that it had to say."""

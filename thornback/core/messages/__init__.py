@@ -85,10 +85,12 @@ from thornback.core.messages.nodes import (
     RegisterNode,
     RegisterWorker,
     ReportResources,
+    RetireWorker,
     SlowNode,
     SlowNodes,
     StartJob,
     ViewDelta,
+    WorkerNeeded,
 )
 from thornback.core.messages.objects import (
     AbortObject,
@@ -320,6 +322,7 @@ __all__ = [
     "RequestLease",
     "ReserveBundles",
     "ResourceMap",
+    "RetireWorker",
     "ReturnLease",
     "ReviewHandovers",
     "SaveCheckpoint",
@@ -349,6 +352,7 @@ __all__ = [
     "ViewDelta",
     "WaitCycleFound",
     "Wanted",
+    "WorkerNeeded",
     "decode",
     "encode",
 ]

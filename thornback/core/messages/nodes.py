@@ -35,6 +35,16 @@ class EndWorker(Message, frozen=True, tag=42):
     reason: str
 
 
+class RetireWorker(Message, frozen=True, tag=240):
+    """Raylet to worker: end, unless others would lose something with you."""
+
+    reason: str
+
+
+class WorkerNeeded(Message, frozen=True, tag=241):
+    """Worker to raylet: this process owns what others use, and does not end yet."""
+
+
 class JobTerms(Record, frozen=True):
     """What a job may claim of the cluster."""
 

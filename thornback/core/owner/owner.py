@@ -123,6 +123,15 @@ class Owner:
         """Whether something queued here could start at once on an idle worker."""
         return self.leases.urgent or self.actors.urgent
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether others would lose something with this process: objects that they use, tasks or actors."""
+        return (
+            self.tasks.unfinished > 0
+            or any(not creation.spec.detached for creation in self.actors.creations.values())
+            or any(reference.owned and reference.borrowers for reference in self.references.table.values())
+        )
+
     def end_turn(self) -> None:
         """Settle collected references, then send what is ready to go."""
         if self.dropped or self.arrived or self.objects.views_ended:

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from thornback.core.backoff import Backoff
 from thornback.core.config import Config
 from thornback.core.ids import JobId, NodeId, WorkerId, worker_id
-from thornback.core.messages import JobStarted, RequestLease
+from thornback.core.messages import JobStarted, RequestLease, RetireWorker
 from thornback.core.ports import Ports, Processes, StartWorker
 
 STARTING = "STARTING"
 IDLE = "IDLE"
 LEASED = "LEASED"
+RETIRING = "RETIRING"
+"""It was asked to end, and ends unless others need what it owns."""
 
 
 class Worker:
@@ -182,11 +184,24 @@ class WorkerPool:
             if extra <= 0:
                 break
             if worker.idle_since <= deadline:
-                self.kill(worker, "it was idle and not needed")
+                self._retire(worker)
                 extra -= 1
         if len(self._idle) > self.cpus:
             self._trim_timer = True
             self.clock.call_after(self.config.idle_worker_timeout, self._trim)
+
+    def _retire(self, worker: Worker) -> None:
+        del self._idle[worker.worker_id]
+        worker.state = RETIRING
+        worker.reason = "it was idle and not needed"
+        self.transport.send(worker.worker_id, RetireWorker(worker.reason))
+
+    def needed(self, identifier: WorkerId) -> None:
+        """A worker that was asked to end goes on, since others use what it owns."""
+        worker = self.workers.get(identifier)
+        if worker is not None and worker.state == RETIRING:
+            worker.reason = ""
+            self._make_idle(worker)
 
     def jobs(self) -> tuple[JobId, ...]:
         """That workers are bound to."""

@@ -31,6 +31,7 @@ from thornback.core.messages import (
     SlowNodes,
     StateRows,
     ViewDelta,
+    WorkerNeeded,
 )
 from thornback.core.objects import ledger
 from thornback.core.objects.arguments import ArgumentRequests
@@ -252,6 +253,10 @@ class Raylet:
             self.transport.send(sender, Deaths(tuple(self._deaths.values())))
         if self.gcs.incarnation > 1:
             self.transport.send(sender, GcsStarted(self.gcs.incarnation))
+
+    def on_worker_needed(self, sender: Address, message: WorkerNeeded) -> None:
+        """A worker without work cannot end."""
+        self.pool.needed(sender)
 
     def on_job_started(self, sender: Address, message: JobStarted) -> None:
         """A driver of this node has its job."""
