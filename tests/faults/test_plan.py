@@ -100,6 +100,13 @@ def test_the_schema_knows_every_kind_and_what_a_trigger_can_wait_for() -> None:
     assert "RegisterActor" in trigger["message"]["enum"] and "task.rebuilding" in trigger["event"]["enum"]
 
 
+def test_the_documentation_has_every_kind_and_field() -> None:
+    text = (Path(thornback.__file__).parents[1] / "docs" / "fault-plans.md").read_text()
+    names = {name for kind in (*KINDS.values(), Trigger) for name in kind.__struct_fields__}
+    text = text.replace("`after.", "`")
+    assert sorted(name for name in (*KINDS, *names) if f"`{name}`" not in text) == []
+
+
 def test_events_that_a_trigger_can_wait_for_are_events_of_the_engine() -> None:
     package = Path(thornback.__file__).parent
     source = "".join(path.read_text() for part in ("core", "simulator") for path in (package / part).rglob("*.py"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from struct import pack
 from typing import TYPE_CHECKING
@@ -77,6 +77,7 @@ class Node:
         self.start_failures = 0
         self.workers_started = 0
         self.egress_free = 0
+        self._hooks: list[Callable[[NodeProcess], None]] = []
         self._chance = seeds.stream(world.seed, self.name, "starts").random
 
     @property
@@ -99,6 +100,14 @@ class Node:
 
     # --- The node process
 
+    def when_up(self, hook: Callable[[NodeProcess], None]) -> None:
+        """Call ``hook`` with the node process: now, or if it does not run, before its next first turn."""
+        if self.alive:
+            assert self.process is not None
+            hook(self.process)
+        else:
+            self._hooks.append(hook)
+
     def boot(self, delay: int) -> None:
         """Start the node process after ``delay`` nanoseconds, unless it runs by then."""
         self.world.engine.call_after(delay, self._start)
@@ -114,6 +123,9 @@ class Node:
         process.core = self._make_core(process)
         world.network.attach(process, self.node_id)
         world.trace.event("process.start", self.node_id, "node")
+        hooks, self._hooks = self._hooks, []
+        for hook in hooks:
+            hook(process)
         if self.index == 0:
             self.start_gcs()
         process.core.start()

@@ -233,7 +233,7 @@ class UserProcess(Process):
         self.number = number
         self.threads: list[GreenletThread] = []
         self.user_code: SimulatedUserCode | None = None
-        self.started_through: int | None = None
+        self.started_through = -1
         self.is_program = False
 
     @property

@@ -9,7 +9,7 @@ from thornback.core.messages import Heartbeat, Message
 from thornback.faults import plan as p
 from thornback.simulator.effects.base import Effect, End, before_send
 from thornback.simulator.model import nanoseconds
-from thornback.simulator.process import Outbox
+from thornback.simulator.process import NodeProcess, Outbox
 
 if TYPE_CHECKING:
     from thornback.simulator.nodes import Node
@@ -59,17 +59,14 @@ def _launch(world: World, fault: p.LaunchNodes) -> None:
     world.engine.call_after(nanoseconds(fault.delay), arrive)
 
 
-def _late_heartbeats(world: World, fault: p.LateHeartbeats) -> End | None:
-    process = world.nodes[fault.node].process
-    if process is None or process.ended:
-        return None
-    held: list[Message] = []
+def _late_heartbeats(world: World, fault: p.LateHeartbeats) -> End:
+    held: list[tuple[NodeProcess, Message]] = []
     over = False
 
-    def hold(outbox: Outbox) -> None:
+    def hold(process: NodeProcess, outbox: Outbox) -> None:
         if over or GCS not in outbox:
             return
-        held.extend(message for message in outbox[GCS] if isinstance(message, Heartbeat))
+        held.extend((process, message) for message in outbox[GCS] if isinstance(message, Heartbeat))
         others = [message for message in outbox[GCS] if not isinstance(message, Heartbeat)]
         if others:
             outbox[GCS] = others
@@ -79,10 +76,11 @@ def _late_heartbeats(world: World, fault: p.LateHeartbeats) -> End | None:
     def end() -> None:
         nonlocal over
         over = True
-        if held and not process.ended:
-            world.network.post(process, GCS, held)
+        for process, message in held:
+            if not process.ended:
+                world.network.post(process, GCS, [message])
 
-    before_send(process, hold)
+    world.nodes[fault.node].when_up(lambda process: before_send(process, lambda outbox: hold(process, outbox)))
     return end
 
 

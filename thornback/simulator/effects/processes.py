@@ -127,7 +127,7 @@ class _TaskWatch:
         def counting(execution: Any) -> None:
             start(execution)
             if self._passed(1):
-                self._world.engine.call_after(0, lambda: self._kill(process))
+                self._world.engine.call_after(1, lambda: self._kill(process))
 
         user_code.start = counting
 
@@ -136,7 +136,7 @@ class _TaskWatch:
             if self._fault.moment == "before_reply":
                 self._kill(process)
             else:
-                self._world.engine.call_after(0, lambda: self._kill(process))
+                self._world.engine.call_after(1, lambda: self._kill(process))
 
     def _kill(self, process: UserProcess) -> None:
         if not process.ended:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from thornback.core.messages import Message, ObjectChunk
+from thornback.core.objects.allocator import Allocator
 from thornback.faults import plan as p
 from thornback.simulator.effects.base import Effect, End, before_send
-from thornback.simulator.process import Outbox
+from thornback.simulator.process import NodeProcess, Outbox
 
 if TYPE_CHECKING:
     from thornback.simulator.world import World
@@ -17,31 +18,41 @@ if TYPE_CHECKING:
 BLOCK = 1 << 20
 
 
-def _fill_store(world: World, fault: p.FillStore) -> End | None:
-    process = world.nodes[fault.node].process
-    if process is None or process.ended:
-        return None
-    store = process.core.raylet.store
-    left = int(fault.fraction * store.allocator.capacity)
+def _fill_store(world: World, fault: p.FillStore) -> End:
+    filled: list[tuple[NodeProcess, list[int]]] = []
+    over = False
+
+    def fill(process: NodeProcess) -> None:
+        if not over:
+            allocator = process.core.raylet.store.allocator
+            filled.append((process, _take(allocator, int(fault.fraction * allocator.capacity))))
+
+    def end() -> None:
+        nonlocal over
+        over = True
+        for process, taken in filled:
+            if not process.ended:
+                for offset in taken:
+                    process.core.raylet.store.allocator.release(offset)
+                process.core.raylet.store.room.serve()
+                process.settle()
+
+    world.nodes[fault.node].when_up(fill)
+    return end
+
+
+def _take(allocator: Allocator, left: int) -> list[int]:
+    """Allocate ``left`` bytes, or as much of them as is free; returns the offsets."""
     taken: list[int] = []
     size = BLOCK
     while size >= 64:
-        offset = store.allocator.allocate(size) if left >= size else None
+        offset = allocator.allocate(size) if left >= size else None
         if offset is None:
             size //= 2
         else:
             taken.append(offset)
             left -= size
-
-    def end() -> None:
-        if process.ended:
-            return
-        for offset in taken:
-            store.allocator.release(offset)
-        store.room.serve()
-        process.settle()
-
-    return end
+    return taken
 
 
 def _evict_copies(world: World, fault: p.EvictCopies) -> None:
@@ -85,9 +96,6 @@ def _slow_disk(world: World, fault: p.SlowDisk) -> End:
 
 
 def _corrupt_chunk(world: World, fault: p.CorruptChunk) -> None:
-    process = world.nodes[fault.node].process
-    if process is None or process.ended:
-        return
     left = fault.count
 
     def corrupt(outbox: Outbox) -> None:
@@ -100,7 +108,7 @@ def _corrupt_chunk(world: World, fault: p.CorruptChunk) -> None:
                     left -= 1
                     messages[place] = _damaged(message)
 
-    before_send(process, corrupt)
+    world.nodes[fault.node].when_up(lambda process: before_send(process, corrupt))
 
 
 def _damaged(chunk: ObjectChunk) -> Message:
