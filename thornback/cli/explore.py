@@ -59,8 +59,8 @@ def parse_seeds(text: str) -> range:
     return range(first, end)
 
 
-def parse_faults(text: str) -> str | Plan:
-    """``storm``, ``none``, or the plan in a file.
+def parse_faults(text: str, nodes: int) -> str | Plan:
+    """``storm``, ``none``, or the plan in a file, for a cluster of so many nodes.
 
     Raises:
         CommandError: there is no such file, or it is not a plan.
@@ -70,14 +70,14 @@ def parse_faults(text: str) -> str | Plan:
     if not Path(text).exists():
         raise CommandError(f"--faults {text}: must be {STORM}, {CALM}, or a JSON file with a plan; it is no file", 2)
     try:
-        return load_plan(text)
+        return load_plan(text, nodes)
     except PlanError as error:
         raise CommandError(str(error), 2) from None
 
 
 def explore_seeds(options: Options) -> None:
     """Run all seeds and report; ends the command with one of :mod:`thornback.cli.exit_codes`."""
-    seeds, faults = parse_seeds(options.seeds), parse_faults(options.faults)
+    seeds, faults = parse_seeds(options.seeds), parse_faults(options.faults, options.setup.nodes)
     with _progress(len(seeds), options.program.endswith(":all")) as each:
         try:
             found = explore(

@@ -169,7 +169,7 @@ def plan_of(
         if duration is None:
             duration = storm_duration(run_once(find_program(program, args), 0, None, setup))
         return plans(faults, setup, duration)(seed)
-    return None if faults is None or faults == CALM else load_plan(faults)
+    return None if faults is None or faults == CALM else load_plan(faults, setup.nodes)
 
 
 def parse_cost(text: str) -> tuple[str, float]:
