@@ -44,14 +44,6 @@ def check_found(name: str) -> None:
     assert accused["seed"] < 0, f"without the bug, run {accused['seed']} must pass, but: {accused['by']}"
 
 
-@pytest.mark.parametrize("name", MUTANTS)
-def test_the_snippet_is_there(name: str) -> None:
-    """Otherwise the mutant means nothing any more: choose another snippet that has the same effect."""
-    mutant = MUTANTS[name]
-    changed = mutant.mutated(mutant.file.read_text(encoding="utf-8"))
-    compile(changed, str(mutant.file), "exec", dont_inherit=True)
-
-
 @pytest.mark.parametrize("name", QUICK)
 def test_a_bug_is_found(name: str) -> None:
     check_found(name)

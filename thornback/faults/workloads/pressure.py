@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 import thornback as ray
-from thornback.faults.workloads.checks import check_equal
+from thornback.exceptions import ObjectReconstructionFailedError
+from thornback.faults.workloads.checks import check, check_equal, outcome
 
 MEMORY = 4 << 20
 """Bytes of shared memory of each node."""
@@ -23,6 +24,7 @@ def content(number: int) -> np.ndarray:
     return (np.arange(SIZE, dtype=np.uint32) * (2 * number + 1) >> 2).astype(np.uint8)
 
 
+LOST = (ObjectReconstructionFailedError,)
 CHECKSUMS: dict[int, int] = {}
 
 
@@ -54,20 +56,28 @@ def read_all(numbers: list[int], refs: list[Any]) -> list[bool]:
 
 
 def main(objects: int = 30, puts: int = 20) -> None:
-    """Make and put more than fits, let tasks read it in pairs and one by one, and read it here."""
+    """Make and put more than fits, let tasks read it in pairs and one by one, and read it here.
+
+    What was put cannot be made again when its file on disk is damaged; the results of tasks can.
+    """
     ray.init(ignore_reinit_error=True, object_store_memory=MEMORY)
     refs = {number: make.remote(number) for number in range(objects)}
     for number in range(objects, objects + puts):
         refs[number] = ray.put(content(number))
     total = objects + puts
     pairs = [(number, (number * 7 + 3) % total) for number in range(total)]
-    checked = ray.get([check_both.remote(one, refs[one], two, refs[two]) for one, two in pairs])
-    check_equal("whether objects are unchanged as arguments", checked, [[True, True]] * total)
-    numbers = list(range(0, total, 5))
-    inside = read_all.remote(numbers, [refs[number] for number in numbers])
+    reading = [check_both.remote(one, refs[one], two, refs[two]) for one, two in pairs]
+    inside = read_all.remote(list(range(0, objects, 5)), [refs[number] for number in range(0, objects, 5)])
+    for (one, two), answer in zip(pairs, reading, strict=True):
+        found = outcome(f"a task that reads {one} and {two}", answer, LOST if max(one, two) >= objects else ())
+        unchanged = isinstance(found, BaseException) or found == [True, True]
+        check(unchanged, f"objects {one} and {two} must be unchanged as arguments: {found!r}")
     for number, ref in refs.items():
-        check_equal(f"the checksum of object {number}", zlib.crc32(ray.get(ref).tobytes()), checksum(number))
-    check_equal("whether objects are unchanged when a task reads them", ray.get(inside), [True] * len(numbers))
+        data = outcome(f"object {number}", ref, LOST if number >= objects else ())
+        if isinstance(data, np.ndarray):
+            check_equal(f"the checksum of object {number}", zlib.crc32(data.tobytes()), checksum(number))
+    unharmed: list[bool] = ray.get(inside)
+    check(all(unharmed), "objects must be unchanged when a task reads them one by one")
 
 
 if __name__ == "__main__":
