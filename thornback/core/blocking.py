@@ -26,6 +26,7 @@ from thornback.core.ids import (
 from thornback.core.messages import (
     ActorSpec,
     Content,
+    DrainNode,
     EndJob,
     FunctionDefinition,
     GetNamedActor,
@@ -603,6 +604,15 @@ def query(runtime: Runtime, table: str) -> list[dict[str, Any]]:
     wait_for(runtime, waiter)
     rows: list[dict[str, Any]] = json.loads(waiter.result.rows)
     return rows
+
+
+def drain_node(runtime: Runtime, node: bytes, reason: str, timeout: int) -> str:
+    """Have a node leave within ``timeout`` nanoseconds (-1: when it can); the answer says why it cannot, or is ""."""
+    with runtime.turn:
+        waiter = runtime.core.owner.request(GCS, DrainNode, node, reason, timeout)
+    wait_for(runtime, waiter)
+    refusal: str = waiter.result.refusal
+    return refusal
 
 
 def query_at(runtime: Runtime, questions: Sequence[tuple[bytes, str]], timeout: float) -> list[list[dict[str, Any]]]:

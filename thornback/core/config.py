@@ -86,6 +86,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Missed heartbeats after which a node is declared dead."""
     view_period: int = 100 * MILLISECOND
     """Least time between two resource reports of a node, and between two view requests."""
+    drain_margin: int = 1 * SECOND
+    """Time before a leaving node must be gone, at most half of its notice, at which what still runs there is ended."""
     spill_hops: int = 6
     """How often a lease request may be passed on before it waits where it is."""
     hybrid_threshold: float = 0.5

@@ -215,6 +215,9 @@ class Node:
     def notice_preemption(self, notice: int) -> None:
         """The cloud says that the machine goes in ``notice`` nanoseconds."""
         self.world.trace.event("node.preempted", self.node_id, notice)
+        if self.process is not None and not self.process.ended:
+            self.process.core.raylet.draining.notice("its machine will be taken away", notice)
+            self.process.settle()
 
     def pause(self) -> None:
         """All its processes stop taking part (SIGSTOP), but are not gone."""

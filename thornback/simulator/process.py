@@ -186,7 +186,9 @@ class NodeProcess(Process):
         raylet.end_turn()
         if self.outbox:
             self.flush()
-        if raylet.fenced and self.gate != ENDED:
+        if raylet.draining.left and self.gate != ENDED:
+            self.node.crash("it has left the cluster")
+        elif raylet.fenced and self.gate != ENDED:
             self.node.fenced()
 
 

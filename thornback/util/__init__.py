@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from thornback.util import queue
     from thornback.util.actor_pool import ActorPool
     from thornback.util.check_serialize import inspect_serializability
+    from thornback.util.draining import drain_node
     from thornback.util.helpers import as_completed, map_unordered
     from thornback.util.named_actors import list_named_actors
     from thornback.util.placement_group import (
@@ -27,6 +28,7 @@ __all__ = [
     "PlacementGroup",
     "as_completed",
     "deregister_serializer",
+    "drain_node",
     "get_current_placement_group",
     "get_placement_group",
     "inspect_serializability",
@@ -47,6 +49,7 @@ _HOMES = {
     "PlacementGroup": "placement_group",
     "as_completed": "helpers",
     "deregister_serializer": "serialization",
+    "drain_node": "draining",
     "get_current_placement_group": "placement_group",
     "get_placement_group": "placement_group",
     "inspect_serializability": "check_serialize",

@@ -13,10 +13,12 @@ from thornback.core.ids import GCS, Address
 from thornback.core.messages import (
     ActorCreated,
     ActorExiting,
+    ActorMoved,
     ActorSpec,
     ActorTasksRefused,
     ConfirmReplies,
     CreateActor,
+    MoveActor,
     PushActorTasks,
     RepliesConfirmed,
     TaskCall,
@@ -62,6 +64,9 @@ class ActorHost:
         self._callers: dict[Address, None] = {}
         self._unconfirmed: dict[Address, None] | None = None
         """Callers that have not yet said that they have all replies of this actor, which wants to end."""
+        self._asked = False
+        self._moving = False
+        """It ends for an incarnation on another node; the GCS has this process ended when it is told so."""
 
     # --- Construction
 
@@ -180,10 +185,22 @@ class ActorHost:
 
     # --- The end
 
-    @property
     def may_end(self) -> bool:
-        """Whether nobody can miss a reply when this process ends."""
-        return self._unconfirmed is None
+        """Nothing is left to do: whether nobody can miss a reply when this process ends."""
+        if self._moving and not self._asked and not self._executor.replies.pending:
+            self._executor.end_turn()
+            self._ask_callers()
+        return self._unconfirmed is None and not self._moving
+
+    def on_move_actor(self, sender: Address, message: MoveActor) -> None:
+        """The node leaves: the next incarnation starts elsewhere when the calls that are here are answered."""
+        spec, executor = self.spec, self._executor
+        if spec is None or spec.actor_id != message.actor_id or self.incarnation != message.incarnation:
+            return
+        if not executor.ending:
+            self._moving = True
+            executor.ending = message.reason
+            executor.exit_if_done()
 
     def exit(self) -> None:
         """The actor has ended itself: drop what is queued, and end once all callers have their replies."""
@@ -195,6 +212,11 @@ class ActorHost:
         for lane in executor.lanes.values():
             lane.queue.clear()
         executor.end_turn()
+        self._ask_callers()
+
+    def _ask_callers(self) -> None:
+        assert self.spec is not None
+        self._asked = True
         self._unconfirmed = dict(self._callers)
         for caller in self._callers:
             self._transport.send(caller, ConfirmReplies(self.spec.actor_id))
@@ -213,6 +235,9 @@ class ActorHost:
         """Tell the GCS, which tells all callers, once nobody can miss a reply because of that."""
         if self._unconfirmed is not None and not self._unconfirmed and self.spec is not None:
             self._unconfirmed = None
+            if self._moving:
+                self._executor.owner.gcs.send(ActorMoved(self.spec.actor_id, self.incarnation))
+                return
             self._executor.owner.gcs.send(ActorExiting(self.spec.actor_id, self.incarnation, self._executor.ending))
             self._executor.exit_if_done()
 

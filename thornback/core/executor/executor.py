@@ -148,10 +148,10 @@ class Executor:
         """End the process if it should end and has nothing left to do, and the GCS has heard all that it had to say."""
         if (
             self.ending
-            and self.actor.may_end
             and not self.owner.gcs.kept
             and not self.running
             and not any(lane.queue for lane in self.lanes.values())
+            and self.actor.may_end()
         ):
             self._timeline.flush()
             self.user_code.exit(self.ending)
@@ -216,6 +216,8 @@ class Executor:
         self.exit_if_done()
 
     def _replied(self, execution: Execution) -> None:
+        if self.ending:
+            self.exit_if_done()
         if execution.template.max_calls <= 0 or execution.kind != TASK:
             return
         function_id = execution.template.function_id

@@ -24,6 +24,8 @@ class Replies:
         self._transport = transport
         self._waiting: dict[tuple[Address, bytes], list[TaskReply]] = {}
         """By caller, and lease or actor."""
+        self.pending = 0
+        """Replies that wait for the registration of references."""
         self._handed: list[ObjectId] = []
         """References in results, held until the replies have left: a removal must not overtake them."""
 
@@ -39,10 +41,12 @@ class Replies:
         references = self._owner.references
         kept: list[ObjectId] = []
         remaining = [1]
+        self.pending += 1
 
         def registered() -> None:
             remaining[0] -= 1
             if remaining[0] == 0:
+                self.pending -= 1
                 self._add(execution, outcome, tuple(kept))
                 self._handed += execution.handed
 

@@ -23,6 +23,8 @@ class ActorRow(Record, frozen=True):
     error: Value | None
     ending: str
     kill_wanted: int
+    moves: int
+    moving: bool
 
 
 encode = msgspec.msgpack.Encoder().encode
@@ -43,6 +45,8 @@ class Actor:
         "kill_wanted",
         "lease_id",
         "lease_node",
+        "moves",
+        "moving",
         "reason",
         "restarts",
         "spec",
@@ -57,6 +61,10 @@ class Actor:
         self.incarnation = 0
         """Of its present or last worker; grows with every worker that is asked to become it."""
         self.restarts = 0
+        self.moves = 0
+        """Restarts since its node was to leave, which do not count as ``max_restarts``."""
+        self.moving = False
+        """Its node leaves: it has been told to end there, and starts again elsewhere."""
         self.lease_id: LeaseId = b""
         self.lease_node: NodeId = b""
         self.worker_id: WorkerId = b""
@@ -101,6 +109,8 @@ class Actor:
                 self.error,
                 self.ending,
                 self.kill_wanted,
+                self.moves,
+                self.moving,
             )
         )
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from thornback.core.backoff import Backoff
 from thornback.core.gcs.actor import Actor, decode_spec, encode
 from thornback.core.gcs.actor_placement import ActorPlacement
+from thornback.core.gcs.restarts import Restarts
 from thornback.core.gcs.subscribers import Subscribers
 from thornback.core.ids import ActorId, Address, JobId, LeaseId, NodeId, node_of, owner_of, short
 from thornback.core.messages import (
@@ -61,8 +61,7 @@ class ActorTable:
         self._dead_processes: dict[Address, None] = {}
         self.ended: dict[ActorId, None] = {}
         """Actors that are dead for good, as far as they are remembered, oldest first."""
-        self._backoff = Backoff(gcs.config.retry_backoff, gcs.config.retry_backoff_limit)
-        self._jitter = gcs.ports.random.stream("actor-restart")
+        self.restarts = Restarts(self)
 
     # --- Durability
 
@@ -188,9 +187,11 @@ class ActorTable:
             actor.state = ALIVE
             actor.alive_since = self.gcs.ports.clock.now()
             actor.reason = ""
-            self._publish(actor)
+            self.publish(actor)
             if actor.ending:
                 self.transport.send(actor.worker_id, EndWorker(actor.ending))
+            elif actor.lease_node in self.gcs.drains.leaving:
+                self.restarts.move(actor)
 
     def on_lease_lost(self, sender: Address, message: LeaseLost) -> None:
         """The worker of an actor has ended."""
@@ -199,38 +200,19 @@ class ActorTable:
             self._incarnation_ended(actor, message.reason)
 
     def _incarnation_ended(self, actor: Actor, reason: str) -> None:
-        self._drop_lease(actor)
-        spec = actor.spec
+        self.drop_lease(actor)
         if actor.state == DEAD:
             return
         if actor.ending:
             self.died(actor, actor.ending)
-        elif spec.max_restarts < 0 or actor.restarts < spec.max_restarts:
-            self._restart(actor, reason)
+        elif self.restarts.may(actor):
+            self.restarts.restart(actor, reason)
         else:
             limit = f"; it was restarted {actor.restarts} times, its max_restarts" if actor.restarts else ""
             self.died(actor, f"{reason}{limit}")
 
-    def _restart(self, actor: Actor, reason: str) -> None:
-        """Place it again: at once, but after a moment if its last incarnations ended soon too."""
-        clock = self.gcs.ports.clock
-        lasted = actor.state == ALIVE and clock.now() - actor.alive_since > self.config.retry_backoff_limit
-        actor.failures = 0 if lasted else actor.failures + 1
-        actor.restarts += 1
-        actor.state = RESTARTING
-        actor.reason = reason
-        self._publish(actor)
-        if actor.failures <= 1:
-            self.placement.place(actor)
-            return
-
-        def due() -> None:
-            if actor.state == RESTARTING and not actor.lease_id:
-                self.placement.place(actor)
-
-        clock.call_after(self._backoff.delay(actor.failures - 1, self._jitter), due)
-
-    def _drop_lease(self, actor: Actor) -> None:
+    def drop_lease(self, actor: Actor) -> None:
+        """It has no place any more."""
         self.placement.by_lease.pop(actor.lease_id, None)
         actor.lease_id = b""
         actor.worker_id = b""
@@ -253,10 +235,10 @@ class ActorTable:
             self.transport.send(node_of(actor.worker_id), KillWorker(actor.worker_id, f"its actor has ended: {reason}"))
         elif actor.lease_id:
             self.transport.send(actor.lease_node, CancelLease(actor.lease_id))
-        self._drop_lease(actor)
+        self.drop_lease(actor)
         if self.names.get((spec.namespace, spec.name)) == spec.actor_id:
             del self.names[(spec.namespace, spec.name)]
-        self._publish(actor)
+        self.publish(actor)
         self.subscribers.drop_subject(spec.actor_id)
         actor.slim()
         self.gcs.journal.write(self.specs, spec.actor_id, encode(actor.spec))
@@ -340,7 +322,7 @@ class ActorTable:
         if actor.worker_id:
             self._incarnation_ended(actor, reason)
         else:
-            self._drop_lease(actor)
+            self.drop_lease(actor)
             self.placement.place(actor)
 
     def leases_held(self, node: NodeId, leases: tuple[HeldLease, ...]) -> None:
@@ -386,20 +368,25 @@ class ActorTable:
 
     # --- News
 
-    def _update_of(self, actor: Actor) -> ActorUpdate:
+    def _update_of(self, actor: Actor, moved: bool = False) -> ActorUpdate:
         worker_id = actor.worker_id if actor.state == ALIVE else b""
-        return ActorUpdate(actor.actor_id, actor.state, actor.incarnation, worker_id, actor.reason, actor.error)
+        return ActorUpdate(actor.actor_id, actor.state, actor.incarnation, worker_id, actor.reason, actor.error, moved)
 
-    def _publish(self, actor: Actor) -> None:
+    def publish(self, actor: Actor, moved: bool = False) -> None:
+        """Its state has changed: make that durable, and tell who wants to know.
+
+        Args:
+            moved: the last incarnation has answered all that it has started.
+        """
         self.save(actor)
         if self.trace.enabled:
-            detail = (actor.state, actor.incarnation, actor.worker_id, actor.spec.max_restarts)
+            detail = (actor.state, actor.incarnation, actor.worker_id, self.restarts.allowed(actor))
             self.trace.event("actor.state", actor.actor_id, detail)
-        self.tell_subscribers(actor)
+        self.tell_subscribers(actor, moved)
 
-    def tell_subscribers(self, actor: Actor) -> None:
+    def tell_subscribers(self, actor: Actor, moved: bool = False) -> None:
         """Say how the actor is, and why."""
-        update = self._update_of(actor)
+        update = self._update_of(actor, moved)
         for subscriber in self.subscribers.of(actor.actor_id):
             self.transport.send(subscriber, update)
 

@@ -53,6 +53,7 @@ class NodeTable:
         """Version of the table at each node's last change, oldest first."""
         self._heard: dict[NodeId, int] = {}
         self._dead: dict[NodeId, None] = {}
+        self._head: NodeId = b""
 
     def load(self, key: bytes, value: bytes) -> None:
         """Take over a committed row: a node that was alive has as long as after a heartbeat to come back."""
@@ -97,6 +98,8 @@ class NodeTable:
             return
         self._total = None
         self._heard[sender] = self.clock.now()
+        if message.is_head:
+            self._head = sender
         self._update(message.view)
         self._save(sender)
         self.transport.send(sender, NodeRegistered(len(self._heard)))
@@ -124,7 +127,19 @@ class NodeTable:
         elif sender in self._dead:
             self.transport.send(sender, NodeFenced())
 
+    def is_head(self, node: NodeId) -> bool:
+        """Whether the GCS runs there."""
+        return node == self._head
+
+    def begin_draining(self, node: NodeId) -> None:
+        """The node gets no more work from now on."""
+        known = self.view.nodes.get(node)
+        if known is not None:
+            self._update(known)
+
     def _update(self, view: NodeView) -> None:
+        if view.node_id in self.gcs.drains.leaving and not view.draining:
+            view = msgspec.structs.replace(view, draining=True)
         if self.view.apply(view):
             self._note_changed(view.node_id)
 
@@ -166,6 +181,7 @@ class NodeTable:
         self._spread(Deaths((Death(node, f"node {name} died: {reason}"),)), None)
         self.gcs.slow_nodes.node_died(node)
         self.gcs.jobs.node_died(node)
+        self.gcs.drains.node_died(node)
         self.gcs.process_died(node, f"node {name} died: {reason}")
         while len(self._dead) > DEAD_KEPT:
             oldest = next(iter(self._dead))

@@ -164,16 +164,26 @@ class GroupTable:
         for group in list(self.table.values()):
             if group.state == REMOVED:
                 continue
-            if address in group.chosen.values():
-                self.reservations.abort(group)
-            if address in group.nodes:
-                self._lost(group, address, f"node {short(address)} has died with some of its bundles")
+            self._reschedule(group, address, f"node {short(address)} has died with some of its bundles")
         for group_id in self.subscribers.subjects_owned_by(address):
             if group_id not in self.table:
                 for subscriber in self.subscribers.of(group_id):
                     self._tell_gone(subscriber, group_id)
                 self.subscribers.drop_subject(group_id)
         self.reservations.place_soon()
+
+    def node_leaves(self, node: NodeId, reason: str) -> None:
+        """A node leaves: its bundles get another place; what runs in them now may end."""
+        for group in list(self.table.values()):
+            if group.state != REMOVED:
+                self._reschedule(group, node, reason)
+        self.reservations.place_soon()
+
+    def _reschedule(self, group: Group, node: NodeId, reason: str) -> None:
+        if node in group.chosen.values():
+            self.reservations.abort(group)
+        if node in group.nodes:
+            self._lost(group, node, reason)
 
     def _lost(self, group: Group, node: NodeId, reason: str) -> None:
         group.nodes = [b"" if where == node else where for where in group.nodes]

@@ -9,6 +9,7 @@ from typing import Any
 from thornback.core.config import Config
 from thornback.core.gcs.actors import ActorTable
 from thornback.core.gcs.checkpoints import CheckpointTable
+from thornback.core.gcs.drains import DrainTable
 from thornback.core.gcs.events import EventTable
 from thornback.core.gcs.incarnations import Incarnations
 from thornback.core.gcs.jobs import JobTable
@@ -44,6 +45,7 @@ class GlobalControlStore:
         self.jobs = JobTable(self)
         self.actors = ActorTable(self)
         self.checkpoints = CheckpointTable(self)
+        self.drains = DrainTable(self)
         self.groups = GroupTable(self)
         self.shares = ShareTable(self)
         self.quotas = QuotaTable(self)
@@ -58,7 +60,9 @@ class GlobalControlStore:
             self.jobs,
             self.actors,
             self.actors.placement,
+            self.actors.restarts,
             self.checkpoints,
+            self.drains,
             self.groups,
             self.groups.reservations,
             self.quotas,
@@ -72,7 +76,7 @@ class GlobalControlStore:
         """Take over what was committed before, as the next incarnation, then serve."""
         self._load(self.store.load())
         self.incarnations.start()
-        for table in (self.jobs, self.actors, self.groups):
+        for table in (self.jobs, self.actors, self.groups, self.drains):
             table.loaded()
         self.nodes.start()
 
@@ -89,6 +93,7 @@ class GlobalControlStore:
             (self.groups.name, self.groups.load),
             (self.actors.specs, self.actors.load_spec),
             (self.actors.name, self.actors.load),
+            (self.drains.name, self.drains.load),
         )
         for name, load in loaders:
             for row in by_table.get(name, ()):

@@ -113,7 +113,9 @@ class ActorUpdate(Message, frozen=True, tag=66):
     """Where it is; empty unless alive."""
     reason: str = ""
     error: Value | None = None
-    """The constructor's exception, if that is why it is dead."""
+    """Why it is dead, if that was an exception of its own."""
+    moved: bool = False
+    """The last incarnation has answered every call that it has started."""
 
 
 class PushActorTasks(Message, frozen=True, tag=67):

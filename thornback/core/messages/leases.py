@@ -100,6 +100,8 @@ class LeaseLost(Message, frozen=True, tag=27):
     out_of_memory: bool = False
     group_removed: bool = False
     """It ran in a placement group that was removed."""
+    drained: bool = False
+    """It was ended since its node leaves the cluster, with notice."""
 
 
 class ReleaseCpu(Message, frozen=True, tag=28):

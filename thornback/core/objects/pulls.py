@@ -9,7 +9,16 @@ from zlib import crc32
 
 from thornback.core.config import Config
 from thornback.core.ids import Address, NodeId, ObjectId, owner_of
-from thornback.core.messages import CopyChanged, FetchObject, ObjectChunk, PinFailed, PinObject, Wanted
+from thornback.core.messages import (
+    CopyChanged,
+    FetchObject,
+    ObjectChunk,
+    ObjectTaken,
+    PinFailed,
+    PinObject,
+    TakeObject,
+    Wanted,
+)
 from thornback.core.objects.entry import Entry
 from thornback.core.objects.store import NodeStore
 from thornback.core.ports import Ports
@@ -216,6 +225,27 @@ class Pulls:
                 self.on_pin_object(reader, PinObject(pull.object_id, pull.size, tuple(pull.nodes)))
         for call in pull.ended:
             call(None, None)
+
+    # --- Nodes that leave
+
+    def on_take_object(self, sender: Address, message: TakeObject) -> None:
+        """A node that leaves wants its object to be kept here."""
+        entry = self.store.entries.get(message.object_id)
+        if message.object_id not in self.active and entry is not None:
+            if entry.sealed:
+                self.store.keep(entry)
+                self.transport.send(sender, ObjectTaken(message.object_id, True))
+            else:
+                entry.on_seal.append(lambda _sealed: self.on_take_object(sender, message))
+            return
+
+        def ended(copy: Entry | None, missing: Missing | None) -> None:
+            if copy is not None:
+                copy.primary = True
+            self.transport.send(sender, ObjectTaken(message.object_id, copy is not None))
+
+        self._pull(message.object_id, message.size, (sender,)).ended.append(ended)
+        self._continue()
 
     # --- Answers
 

@@ -281,15 +281,21 @@ class Actors:
         client = self.clients.get(message.actor_id)
         if client is None:
             return
-        refused = [client.in_flight.pop(task_id) for task_id in message.task_ids if task_id in client.in_flight]
+        known = (client.in_flight.get(task_id) for task_id in message.task_ids)
+        refused = [task for task in known if task is not None and task.worker == sender]
         for task in refused:
-            task.state = QUEUED
-            task.worker = b""
+            del client.in_flight[task.task_id]
+            self._not_started(task)
         self._requeue(client, refused)
         if message.incarnation == client.incarnation and client.state == ALIVE:
             client.state = RESTARTING
             client.reason = "it takes no more calls"
         self._dirty[client.actor_id] = client
+
+    @staticmethod
+    def _not_started(task: Task) -> None:
+        task.state = QUEUED
+        task.worker = b""
 
     def _requeue(self, client: ActorClient, tasks: list[Task]) -> None:
         known = {task.place: task for task in (*tasks, *client.queue.values())}
@@ -326,7 +332,12 @@ class Actors:
         client.error = update.error
         client.next_sequence = 0
         client.templates.clear()
-        again = [task for task in interrupted if self._runs_again(client, task)]
+        if update.moved:
+            for task in interrupted:
+                self._not_started(task)
+            again = interrupted
+        else:
+            again = [task for task in interrupted if self._runs_again(client, task)]
         if again:
             self._requeue(client, again)
         if renewed:

@@ -221,14 +221,18 @@ class Leases:
 
     def on_lease_lost(self, sender: Address, message: LeaseLost) -> None:
         """A leased worker ended."""
-        error_type = errors.OutOfMemoryError if message.out_of_memory else errors.WorkerCrashedError
         lease = self.by_id.get(message.lease_id)
         if lease is None:
             return
+        error_type: type[errors.WorkerCrashedError] = errors.WorkerCrashedError
+        if message.out_of_memory:
+            error_type = errors.OutOfMemoryError
+        elif message.drained:
+            error_type = errors.NodeDiedError
         if message.group_removed:
             self._lost_with_group(lease)
         else:
-            self._lost(lease, error_type, message.reason, message.started_through)
+            self._lost(lease, error_type, message.reason, message.started_through, message.drained)
 
     def _lost_with_group(self, lease: Lease) -> None:
         self._remove(lease)
@@ -238,13 +242,18 @@ class Leases:
             self.owner.tasks.fail(task, errors.TaskPlacementGroupRemoved(text))
 
     def _lost(
-        self, lease: Lease, error_type: type[errors.WorkerCrashedError], reason: str, through: int | None
+        self,
+        lease: Lease,
+        error_type: type[errors.WorkerCrashedError],
+        reason: str,
+        through: int | None,
+        drained: bool = False,
     ) -> None:
         self._remove(lease)
         for task in lease.in_flight.values():
             started = through is None or task.sequence <= through
             text = f"the worker {short(lease.worker_id)} that ran {task.template.name} ended: {reason}"
-            self.owner.tasks.lost(task, error_type(text), started)
+            self.owner.tasks.lost(task, error_type(text), started, drained)
 
     def _remove(self, lease: Lease) -> None:
         del self.by_id[lease.lease_id]

@@ -19,6 +19,7 @@ from thornback.core.messages import (
     ObjectUnavailable,
     PinFailed,
     PinObject,
+    PrimaryMoved,
     Stored,
     TrimPins,
     UnpinObject,
@@ -213,6 +214,21 @@ class Objects:
                 reference.strays = (*reference.strays, node)
         elif node not in content.nodes:
             reference.content = Stored(content.size, (*content.nodes, node), content.contained)
+
+    def on_primary_moved(self, sender: Address, message: PrimaryMoved) -> None:
+        """A node that leaves has handed one of our objects on: its own copy may go."""
+        reference = self.references.table.get(message.object_id)
+        if reference is None or not reference.owned or self.references.is_dead(message.node):
+            self.free(message.object_id, (sender,) if reference is None else ())
+            return
+        content = reference.content
+        if isinstance(content, Stored) and not reference.released:
+            others = (node for node in content.nodes if node not in (sender, message.node))
+            reference.content = Stored(content.size, (message.node, *others), content.contained)
+            self.transport.send(message.node, KeepCopy(message.object_id))
+            self.free(message.object_id, (sender,))
+        elif reference.released:
+            self.free(message.object_id, (sender, message.node))
 
     def on_object_unavailable(self, sender: Address, message: ObjectUnavailable) -> None:
         """A borrower could not fetch it from these nodes."""

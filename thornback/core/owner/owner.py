@@ -28,6 +28,7 @@ from thornback.core.messages import (
     ActorSpec,
     Content,
     Dependency,
+    DrainAnswered,
     GroupFound,
     HandoversReviewed,
     JobStarted,
@@ -317,6 +318,10 @@ class Owner:
 
     def on_named_actor(self, sender: Address, message: NamedActor) -> None:
         """Answer to GetNamedActor."""
+        self.answered(message.request, message)
+
+    def on_drain_answered(self, sender: Address, message: DrainAnswered) -> None:
+        """Answer to DrainNode."""
         self.answered(message.request, message)
 
     def on_group_found(self, sender: Address, message: GroupFound) -> None:

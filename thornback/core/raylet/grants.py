@@ -14,6 +14,7 @@ from thornback.core.messages import (
     KillWorker,
     LeaseGranted,
     LeaseLost,
+    ReclaimLeases,
     ReleaseCpu,
     RequestLease,
     ReturnLease,
@@ -32,6 +33,7 @@ class Grant:
     __slots__ = (
         "asked",
         "closing",
+        "drained",
         "ends",
         "gpus",
         "group_removed",
@@ -62,6 +64,8 @@ class Grant:
         self.short = False
         """It went ahead of a reservation since it is over soon."""
         self.group_removed = False
+        self.drained = False
+        """Its worker is ended since the node leaves."""
         self.worker: Worker | None = None
         self.since = since
 
@@ -204,6 +208,7 @@ class RayletGrants:
                 reason,
                 worker.out_of_memory,
                 group_removed=removed,
+                drained=grant.drained,
             )
             self.gcs.tell(grant.request.holder, lost)
         self.dirty = True
@@ -230,6 +235,22 @@ class RayletGrants:
             self._end(grant)
         else:
             self.pool.kill(grant.worker, reason)
+
+    # --- Nodes that leave
+
+    def begin_draining(self) -> None:
+        """This node leaves: leases of tasks are to come back after what runs on them now."""
+        for lease_id, grant in self.table.items():
+            if grant.worker is not None and not grant.request.actor_id:
+                grant.closing = True
+                self.transport.send(grant.request.holder, ReclaimLeases((lease_id,)))
+
+    def give_up_unstarted(self) -> list[RequestLease]:
+        """End the grants that have no worker yet; returns their requests."""
+        waiting, self.waiting_workers = self.waiting_workers, deque()
+        for grant in waiting:
+            self._end(grant)
+        return [grant.request for grant in waiting]
 
     # --- Bundles
 

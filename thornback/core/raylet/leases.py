@@ -66,6 +66,7 @@ class RayletLeases:
         self.infeasible: dict[LeaseId, RequestLease] = {}
         self.wants_view = False
         self.view_seen = False
+        self._is_draining = False
         self._untold: dict[LeaseId, None] = {}
         """Infeasible as far as this node knows; their holders are told when the GCS knows no more."""
         self._arrived: dict[LeaseId, None] = {}
@@ -301,8 +302,17 @@ class RayletLeases:
         grants.dirty = False
         self.reclaiming.end_turn()
 
+    def begin_draining(self) -> None:
+        """This node leaves: nothing is granted any more, and what waits goes elsewhere as soon as there is room."""
+        self._is_draining = True
+        for request in self.grants.give_up_unstarted():
+            self._place(request)
+        self.view_changed()
+
     def _grant(self, waiting: Waiting) -> bool:
         request = waiting.request
+        if self._is_draining:
+            return False
         if request.strategy.group:
             pool = self.bundles.pool_for(request)
         else:

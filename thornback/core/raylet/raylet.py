@@ -39,6 +39,7 @@ from thornback.core.objects.pulls import Pulls
 from thornback.core.objects.store import NodeStore
 from thornback.core.ports import Disk, ObjectMemory, Ports, Processes
 from thornback.core.raylet.bundles import RayletBundles
+from thornback.core.raylet.draining import Draining
 from thornback.core.raylet.grants import RayletGrants
 from thornback.core.raylet.job_use import job_use
 from thornback.core.raylet.leases import RayletLeases
@@ -103,7 +104,8 @@ class Raylet:
         self.bundles = self.leases.bundles = RayletBundles(node_id, ports, self.gcs, self.leases, config)
         self.arguments = ArgumentRequests(self.store, self.pulls)
         self.reasons = RayletReasons(node_id, ports, self.leases, self.bundles, self.store, self.pulls)
-        own = (self.grants, self.bundles, self.store, self.pulls, self.arguments, self.reasons)
+        self.draining = Draining(self)
+        own = (self.grants, self.bundles, self.store, self.pulls, self.arguments, self.reasons, self.draining)
         self.parts = (self.gcs, *self.leases.parts, *own)
         self.drivers: dict[WorkerId, JobId] = {}
         self._pids: dict[WorkerId, int] = {}
@@ -166,10 +168,15 @@ class Raylet:
             dict(leases.total),
             dict(self.grants.free.available),
             self.labels,
+            draining=self.draining.active,
             waiting=leases.waiting,
             endpoint=self.endpoint,
             lasting={name: amount for name, amount in self.grants.lasting.items() if amount},
         )
+
+    def refresh_view(self) -> None:
+        """What this node knows of itself has changed."""
+        self.view.apply(self._own_view(), is_own=True)
 
     # --- The GCS
 
@@ -312,6 +319,7 @@ class Raylet:
             self.store.process_died(death.address)
             self.pulls.process_died(death.address)
             self.arguments.process_died(death.address)
+            self.draining.process_died(death.address)
             self.leases.holder_died(death.address)
         if news:
             for death in news:
