@@ -163,3 +163,7 @@ class ViewDelta(Message, frozen=True, tag=53):
     """What each job holds on other nodes than the asker."""
     total: ResourceMap = {}
     """What all nodes have together."""
+
+
+class MemoryShort(Message, frozen=True, tag=234):
+    """Anyone to raylet: act as if the node's memory were used up. For faults."""

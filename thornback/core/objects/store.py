@@ -385,8 +385,12 @@ class NodeStore:
         if entry is None:
             self.transport.send(sender, CopyChanged(message.object_id, False))
         else:
-            entry.primary = True
-            self.settle(entry)
+            self.keep(entry)
+
+    def keep(self, entry: Entry) -> None:
+        """This copy must not be evicted any more."""
+        entry.primary = True
+        self.settle(entry)
 
     def _release_memory(self, entry: Entry) -> None:
         if entry.offset >= OUTSIDE:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from thornback.core import errors
 from thornback.core.backoff import Backoff
 from thornback.core.config import Config
-from thornback.core.ids import ActorId, Address, ObjectId, TaskId, return_id, task_id
+from thornback.core.ids import ActorId, Address, ObjectId, TaskId, owner_of, return_id, short, task_id, task_of
 from thornback.core.messages import (
+    CancelRequest,
+    CancelTask,
     Content,
     Dependency,
     FunctionDefinition,
@@ -19,7 +22,8 @@ from thornback.core.messages import (
 )
 from thornback.core.owner.lineage import Lineage
 from thornback.core.owner.references import Reference
-from thornback.core.owner.task import DONE, PUSHED, QUEUED, SUPERSEDED, WAITING, Task
+from thornback.core.owner.task import BACKOFF, DONE, PUSHED, QUEUED, SUPERSEDED, WAITING, Task
+from thornback.core.serialization import error_value
 
 if TYPE_CHECKING:
     from thornback.core.owner.owner import Owner
@@ -324,3 +328,104 @@ class Tasks:
         one that may be retried at all, if it was ended since its node leaves (``drained``)."""
         if self._other_run_decides(task):
             return
+        if task.cancelled:
+            self.cancelled(task)
+        elif not started:
+            self._requeue(task)
+        elif isinstance(error, errors.OutOfMemoryError):
+            if self._may_retry_memory(task):
+                self._retry(task, counted=False)
+            else:
+                self._finish(task, error_value(error))
+        elif drained and task.template.max_retries:
+            self._retry(task, counted=False)
+        elif task.retries_left:
+            self._retry(task)
+        else:
+            self._finish(task, error_value(error))
+
+    def fail(self, task: Task, error: BaseException) -> None:
+        """End an unfinished task with an error."""
+        if (task.twin is not None or task.state == SUPERSEDED) and self.owner.speculation.is_copy(task):
+            self.owner.speculation.copy_ended(task)
+        elif task.state != DONE:
+            self._finish(task, error_value(error))
+
+    def cancelled(self, task: Task) -> None:
+        """End an unfinished task as cancelled."""
+        self.fail(task, errors.TaskCancelledError(f"task {task.template.name} ({short(task.task_id)}) was cancelled"))
+
+    def returned(self, task: Task) -> None:
+        """A worker gave the task back without starting it."""
+        if self._other_run_decides(task):
+            return
+        if task.cancelled:
+            self.cancelled(task)
+        else:
+            self._requeue(task)
+
+    def _requeue(self, task: Task) -> None:
+        task.worker = b""
+        task.lease_id = b""
+        if self.still_resolved(task):
+            self._resolved(task)
+
+    def _may_retry_memory(self, task: Task) -> bool:
+        """Count one more end for want of memory; False if the budget for that is used up."""
+        if not task.template.max_retries:
+            return False
+        count = self._oom_retries[task.task_id] = self._oom_retries.get(task.task_id, 0) + 1
+        return self.config.oom_retries < 0 or count <= self.config.oom_retries
+
+    def _retry(self, task: Task, counted: bool = True) -> None:
+        if counted and task.retries_left > 0:
+            task.retries_left -= 1
+        elif not counted and self.trace.enabled:
+            self.trace.event("task.excused", task.task_id, task.attempt)
+        task.attempt = task.next_attempt()
+        task.state = BACKOFF
+        task.worker = b""
+        if self.trace.enabled:
+            self.trace.event("task.retried", task.task_id, task.attempt)
+        delay = self._backoff.delay(task.attempt, self._jitter)
+        self.owner.ports.clock.call_after(delay, lambda: self._retry_now(task))
+
+    def _retry_now(self, task: Task) -> None:
+        if task.state == BACKOFF:
+            self._requeue(task)
+
+    # --- Cancellation
+
+    def cancel(self, object_id: ObjectId, force: bool, recursive: bool) -> None:
+        """Stop the task that makes an object, wherever it is; finished ones are left alone."""
+        if owner_of(object_id) != self.owner.worker_id:
+            self.owner.ports.transport.send(owner_of(object_id), CancelRequest(object_id, force, recursive))
+            return
+        task = self.table.get(task_of(object_id))
+        if task is not None:
+            self.cancel_task(task, force, recursive)
+
+    def cancel_task(self, task: Task, force: bool, recursive: bool) -> None:
+        """As :meth:`cancel`, for a task of this process."""
+        if task.state == DONE or task.logged:
+            return
+        task.cancelled = True
+        if self.trace.enabled:
+            self.trace.event("task.cancel", task.task_id, task.state)
+        if task.twin is not None:
+            self.owner.speculation.settle(task, force)
+        if task.state == PUSHED:
+            self.owner.ports.transport.send(task.worker, CancelTask(task.task_id, force, recursive))
+        else:
+            self.owner.leases.withdraw(task)
+            self.owner.actors.withdraw(task)
+            self.cancelled(task)
+
+    def on_cancel_request(self, sender: Address, message: CancelRequest) -> None:
+        """A borrower wants one of our tasks stopped."""
+        self.cancel(message.object_id, message.force, message.recursive)
+
+    def cancel_children(self, parent: TaskId, force: bool) -> None:
+        """Stop what a task of this process has submitted."""
+        for task in [task for task in self.table.values() if task.parent == parent]:
+            self.cancel_task(task, force, True)

@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from thornback.core.config import Config
-from thornback.core.ids import WorkerId
+from thornback.core.ids import Address, WorkerId
+from thornback.core.messages import MemoryShort
 from thornback.core.ports import Clock, Processes
 from thornback.core.raylet.grants import Grant, RayletGrants
 from thornback.core.raylet.pool import Worker, WorkerPool
@@ -78,6 +79,10 @@ class MemoryGuard:
         kind = 0 if grant.request.actor_id else 2 if grant.request.retriable else 1
         _, since = self._running[grant.worker.worker_id]
         return kind, since, grant.since, grant.request.lease_id
+
+    def on_memory_short(self, sender: Address, message: MemoryShort) -> None:
+        """A fault is injected."""
+        self.check(MemoryReport(1, 1, {}))
 
     def _reason(self, victim: Worker, report: MemoryReport) -> str:
         sizes = [(report.processes.get(worker.pid, 0), worker) for worker in self._pool.workers.values() if worker.pid]

@@ -105,8 +105,8 @@ class Raylet:
         self.arguments = ArgumentRequests(self.store, self.pulls)
         self.reasons = RayletReasons(node_id, ports, self.leases, self.bundles, self.store, self.pulls)
         self.draining = Draining(self)
-        own = (self.grants, self.bundles, self.store, self.pulls, self.arguments, self.reasons, self.draining)
-        self.parts = (self.gcs, *self.leases.parts, *own)
+        own = (self.grants, self.bundles, self.store, self.pulls, self.arguments, self.reasons, self.memory_guard)
+        self.parts = (self.gcs, *self.leases.parts, *own, self.draining)
         self.drivers: dict[WorkerId, JobId] = {}
         self._pids: dict[WorkerId, int] = {}
         self._deaths: dict[Address, Death] = {}

@@ -1,0 +1,143 @@
+"""Faults on a real node: workloads end rightly, as they do in the simulator with the same plan, and leave nothing."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import thornback as ray
+from tests.transports.test_lifetime import Program
+from thornback.faults.loader import PlanError
+from thornback.faults.plan import (
+    AnyFault,
+    CrashNode,
+    CrashWorker,
+    FillStore,
+    Loss,
+    OutOfMemory,
+    PauseWorker,
+    Plan,
+)
+from thornback.faults.real import RealInjector
+from thornback.faults.workloads import load
+from thornback.simulator import simulate
+
+PROGRAM = """
+import collections, gc, time
+import thornback as ray
+from thornback.api import current
+from thornback.core import blocking
+from thornback.faults.loader import parse_plan
+from thornback.faults.real import RealInjector
+from thornback.faults.workloads import load
+
+ray.init(num_cpus=4, object_store_memory=256 << 20, log_to_driver=False)
+runtime = current.require()
+with RealInjector(parse_plan({plan!r})) as injector:
+    while True:
+        for name in {workloads!r}:
+            load(name)()
+        if injector.done:
+            break
+deadline = time.monotonic() + 30
+while True:
+    gc.collect()  # errors that were raised hold the frames of those who had handles
+    [[store]] = blocking.query_at(runtime, [(runtime.core.node_id, "store")], 10.0)
+    busy = [row for row in blocking.query(runtime, "workers") if row["state"] == "LEASED"]
+    if not store["used"] and not busy:
+        break
+    assert time.monotonic() < deadline, f"left behind: {{store}}, {{busy}}"
+    time.sleep(0.1)
+print("happened", dict(collections.Counter(injector.happened)))
+ray.shutdown()
+"""
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    made = Path(tempfile.mkdtemp(prefix="tb-"))  # short, as the paths of sockets must be
+    yield made
+    shutil.rmtree(made)
+
+
+def kills_and_pauses(seed: int, count: int, pace: float) -> Plan:
+    """Faults of workers, one each ``pace`` seconds."""
+    rng = random.Random(seed)
+    faults: list[AnyFault] = []
+    for index in range(count):
+        at = round(0.5 + pace * (index + rng.random()), 3)
+        if rng.random() < 0.6:
+            faults.append(CrashWorker(node=0, at=at))
+        else:
+            faults.append(PauseWorker(node=0, at=at, until=round(at + 0.05 + rng.random(), 3)))
+    return Plan(faults=tuple(faults), name=f"kills and pauses {seed}")
+
+
+def run_for_real(directory: Path, plan: Plan, *workloads: str, patience: float) -> dict[str, int]:
+    """Run workloads until the plan is over, on a node of their own; how many faults of each kind there were."""
+    program = Program(directory, PROGRAM.format(plan=plan.to_json().decode(), workloads=workloads))
+    output, _ = program.process.communicate(timeout=patience)
+    assert program.process.returncode == 0, f"{plan.to_json().decode()}\n{output}"
+    program.assert_nothing_is_left()
+    found: dict[str, int] = eval(output.rpartition("happened")[2])
+    return found
+
+
+@pytest.mark.timeout(120)
+def test_ten_kills_and_pauses_lose_nothing_and_leave_nothing(directory: Path) -> None:
+    happened = run_for_real(directory, kills_and_pauses(1, 10, 0.4), "shuffle", "ledger", patience=110)
+    assert sum(happened.values()) == 10
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_a_hundred_kills_and_pauses_lose_nothing_and_leave_nothing(directory: Path) -> None:
+    plan = kills_and_pauses(2, 100, 0.4)
+    happened = run_for_real(directory, plan, "shuffle", "ledger", "attempts", patience=580)
+    assert sum(happened.values()) == 100
+    assert min(happened["crash_worker"], happened["pause_worker"]) > 20
+
+
+SHARED_PLAN = Plan(
+    faults=(
+        CrashWorker(node=0, at=0.3),
+        PauseWorker(node=0, at=0.5, until=1.5),
+        FillStore(node=0, fraction=0.6, at=0.6, until=2.0),
+        OutOfMemory(node=0, at=0.9),
+        CrashWorker(node=0, at=1.2),
+    ),
+    name="what a real node can have",
+)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", ["shuffle", "ledger", "map_reduce"])
+def test_a_plan_ends_in_the_same_results_on_a_real_node_and_in_the_simulator(directory: Path, name: str) -> None:
+    """Each workload raises unless its results are what they must be, so that ending is the same as being right."""
+    node = {"cpus": 4, "object_store_memory": 256 << 20}
+    with simulate(nodes=[node], seed=1, faults=SHARED_PLAN, time_limit=600) as world:
+        load(name)()
+        simulated = world.stats["faults"]
+        ray.shutdown()
+    assert simulated, "faults should have happened in the simulation"
+    happened = run_for_real(directory, SHARED_PLAN, name, patience=110)
+    assert set(happened) == {"crash_worker", "pause_worker", "out_of_memory", "fill_store"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        (CrashNode(node=1, at=1.0), r"faults\[0\]: crash_node cannot happen on a real node; what can is crash_worker"),
+        (Loss(rate=0.1, at=0.0), "loss cannot happen on a real node"),
+        (CrashWorker(node=0, moment="before_reply"), "crash_worker needs at"),
+        (CrashWorker(node=2, at=1.0), r"faults\[0\].node: there is no node 2 in a cluster of 1 node"),
+    ],
+)
+def test_what_a_real_node_cannot_have_is_named(fault: AnyFault, why: str) -> None:
+    with pytest.raises(PlanError, match=why):
+        RealInjector(Plan(faults=(fault,)))
