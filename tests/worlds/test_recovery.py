@@ -14,6 +14,7 @@ import pytest
 
 import thornback as ray
 from thornback.exceptions import ObjectLostError, OutOfMemoryError, WorkerCrashedError
+from thornback.faults.plan import OutOfMemory, Plan
 
 SEEDS = range(5)
 SIZE = 50_000
@@ -289,8 +290,12 @@ def test_small_arguments_that_nobody_else_keeps_are_there_when_their_task_runs_a
 # --- Memory
 
 
+def memory_runs_out(*times: float) -> Plan:
+    return Plan(faults=tuple(OutOfMemory(node=0, at=at) for at in times))
+
+
 def test_a_task_that_is_ended_for_want_of_memory_keeps_its_retries(seed: int) -> None:
-    with cluster(seed, nodes=1) as world:
+    with cluster(seed, nodes=1, faults=memory_runs_out(1.5, 3.0, 4.5, 6.0)) as world:
         start(1)
 
         @ray.remote(max_retries=1)
@@ -299,43 +304,33 @@ def test_a_task_that_is_ended_for_want_of_memory_keeps_its_retries(seed: int) ->
             return ray.get_runtime_context().get_attempt_number()
 
         ref = hungry.remote()
-        for _ in range(4):
-            time.sleep(1.5)
-            world.run_out_of_memory(0)
-        time.sleep(0.5)
+        time.sleep(6.5 - world.now)
         world.kill_worker(0)
         assert ray.get(ref) == 5, "four ends for want of memory and one crash: a single one counts as a retry"
 
 
 def test_a_task_without_retries_is_not_run_again_when_memory_is_short(seed: int) -> None:
-    with cluster(seed, nodes=1) as world:
+    with cluster(seed, nodes=1, faults=memory_runs_out(1.0)):
         start(1)
 
         @ray.remote(max_retries=0)
         def hungry() -> None:
             time.sleep(5)
 
-        ref = hungry.remote()
-        time.sleep(1)
-        world.run_out_of_memory(0)
         with pytest.raises(OutOfMemoryError, match="ended to save its node's memory"):
-            ray.get(ref)
+            ray.get(hungry.remote())
 
 
 def test_the_budget_for_ends_for_want_of_memory_is_limited_on_request(seed: int) -> None:
-    with cluster(seed, nodes=1, config={"oom_retries": 2}) as world:
+    with cluster(seed, nodes=1, config={"oom_retries": 2}, faults=memory_runs_out(3.0, 6.0, 9.0)):
         start(1)
 
         @ray.remote(max_retries=5)
         def hungry() -> None:
             time.sleep(100)
 
-        ref = hungry.remote()
-        for _ in range(3):
-            time.sleep(3)
-            world.run_out_of_memory(0)
         with pytest.raises(OutOfMemoryError):
-            ray.get(ref)
+            ray.get(hungry.remote())
 
 
 # --- Backoff

@@ -77,7 +77,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     memory_kill_pause: int = 1 * SECOND
     """Time after the end of a worker in which memory may come back before another is ended."""
     pull_stall: int = 10 * SECOND
-    """A transfer between nodes that makes no progress for so long is tried elsewhere, or again."""
+    """A transfer between nodes that makes no progress for so long is tried elsewhere, or again; that time doubles, with
+    jitter, up to :attr:`pull_stall_limit`."""
+    pull_stall_limit: int = 60 * SECOND
     worker_start_timeout: int = 60 * SECOND
     """A worker that did not register by then is killed and replaced."""
     heartbeat_period: int = 3 * SECOND

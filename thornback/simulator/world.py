@@ -13,7 +13,6 @@ from greenlet import getcurrent
 from thornback.api import current
 from thornback.core.config import Config
 from thornback.core.ids import WorkerId, short
-from thornback.core.raylet.memory_guard import MemoryReport
 from thornback.simulator import seeds, threads
 from thornback.simulator.conditions import Rule
 from thornback.simulator.engine import Engine
@@ -242,18 +241,6 @@ class World:
         self.nodes.append(node)
         node.boot(node.vary(self.model.node_start))
         return node
-
-    def run_out_of_memory(self, node: int) -> bool:
-        """Let a node find its memory full, so that it ends a worker as it does when that is so; False if it has none
-        that could end."""
-        process = self.nodes[node].process
-        if process is None or process.ended:
-            return False
-        victim = process.core.raylet.memory_guard.check(MemoryReport(used=1, limit=1, processes={}))
-        if victim is not None:
-            self.fault("out_of_memory", victim.worker_id)
-        process.settle()
-        return victim is not None
 
     def cut(self, first: int | Sequence[int], second: int | Sequence[int], one_way: bool = False) -> int:
         """Let no message pass between two groups of nodes; the result is a number for :meth:`heal`."""

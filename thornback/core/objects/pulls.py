@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 from zlib import crc32
 
+from thornback.core.backoff import Backoff
 from thornback.core.config import Config
 from thornback.core.ids import Address, NodeId, ObjectId, owner_of
 from thornback.core.messages import (
@@ -59,6 +60,7 @@ class Pull:
         "reserving",
         "seen",
         "size",
+        "stalls",
         "tried",
     )
 
@@ -75,6 +77,8 @@ class Pull:
         self.entry: Entry | None = None
         self.reserving = False
         """Room for it is waited for."""
+        self.stalls = 0
+        """Looks in a row that found no progress."""
         self.seen = -1
         """Bytes received at the last look for progress."""
         self.asked = 0
@@ -98,6 +102,8 @@ class Pulls:
         """Those that have room and are not asked for as a whole."""
         self.without_room: deque[Pull] = deque()
         self.in_flight = 0
+        self._backoff = Backoff(config.pull_stall, config.pull_stall_limit)
+        self._random = ports.random.stream("pull-stall")
 
     # --- Asking
 
@@ -150,7 +156,10 @@ class Pulls:
             if self.active.get(pull.object_id) is not pull:
                 return
             received = sum(pull.received.values())
-            if received == pull.seen and pull.asked and pull.nodes:
+            if received != pull.seen:
+                pull.stalls = 0
+            elif pull.asked and pull.nodes:
+                pull.stalls += 1
                 self._rewind(pull)
                 pull.nodes.append(pull.nodes.pop(0))
                 self._queue(pull)
@@ -158,7 +167,10 @@ class Pulls:
             pull.seen = received
             self._watch(pull)
 
-        self.store.clock.call_after(self.config.pull_stall, look)
+        patience = self._backoff.first
+        if pull.stalls:
+            patience = self._backoff.delay(pull.stalls + 1, self._random)
+        self.store.clock.call_after(patience, look)
 
     def _queue(self, pull: Pull) -> None:
         if pull.entry is not None and pull not in self.queue:
