@@ -22,6 +22,7 @@ from thornback.core.messages import (
 from thornback.core.objects.arguments import ArgumentRequests
 from thornback.core.objects.pulls import Pulls
 from thornback.core.ports import NoTrace, Ports
+from thornback.simulator.seeds import Streams
 
 BLOCK = 64
 DRIVER, ONE, OTHER = process(1), process(2), process(3)
@@ -33,7 +34,7 @@ class Node(ToyNode):
     def __init__(self, disk: bool = True, file_blocks: int = 2) -> None:
         config = Config(spill_file_size=file_blocks * BLOCK, allocation_wait=SECOND, spill_ahead=0)
         super().__init__(10 * BLOCK, config, disk)
-        ports = Ports(self.clock, None, self.transport, NoTrace())  # type: ignore[arg-type]
+        ports = Ports(self.clock, Streams(1, b"test"), self.transport, NoTrace())
         self.pulls = Pulls(NODE, ports, self.store, config)
         self.arguments = ArgumentRequests(self.store, self.pulls)
         self.count = 0
