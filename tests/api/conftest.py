@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from thornback.api import current, lazy
+from thornback.core.config import Config
 from thornback.core.ids import return_id, task_id
+from thornback.core.owner.sites import CallSites
 
 WORKER = bytes(11) + b"\x01"
 
@@ -32,8 +34,17 @@ class FakeProcess:
             namespace="here",
             reference_deserialized=self.deserialized.append,
             reference_exported=self.exported.append,
+            sites=CallSites(),
         )
-        self.core = SimpleNamespace(owner=owner, worker_id=WORKER, node_id=WORKER[:8], is_driver=True, executor=None)
+        self.core = SimpleNamespace(
+            owner=owner,
+            worker_id=WORKER,
+            node_id=WORKER[:8],
+            is_driver=True,
+            executor=None,
+            config=Config(),
+            blocked=SimpleNamespace(awaits={}, now=lambda: 0),
+        )
         self.counter = 0
         self.values: dict[bytes, Any] = {}
 

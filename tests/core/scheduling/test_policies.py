@@ -287,3 +287,17 @@ def test_what_was_sent_and_never_arrived_is_given_up() -> None:
     view.debit(node.node_id, {"CPU": UNIT})
     view.apply(NodeView(node.node_id, 2, node.name, node.total, node.total, {}), is_own=True)
     assert view.alive()[0].available == {"CPU": 4 * UNIT}, "a node knows best what is free on it"
+
+
+def test_what_comes_free_is_counted_once() -> None:
+    time = Time()
+    view = ClusterView(lambda: time.now, delay=20, patience=300)
+    (node,) = cluster_of(1)
+    view.apply(node)
+    view.debit(node.node_id, {"CPU": UNIT})
+    view.credit(node.node_id, {"CPU": UNIT})
+    assert view.alive()[0].available == {"CPU": 4 * UNIT}
+    view.apply(NodeView(node.node_id, 2, node.name, node.total, node.total, {}))
+    assert view.alive()[0].available == {"CPU": 4 * UNIT}, "neither what was sent nor what came back is outstanding"
+    time.now = 1000
+    assert view.alive()[0].available == {"CPU": 4 * UNIT}

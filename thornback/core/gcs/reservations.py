@@ -182,17 +182,14 @@ class Reservations:
         for node in dict.fromkeys(group.chosen.values()):
             self.transport.send(node, ReleaseBundles(group.spec.group_id, attempt))
             if not group.keeps_room:
-                self.gcs.nodes.debit(node, self._negative(group, node))
+                mine = (group.spec.bundles[index] for index, where in group.chosen.items() if where == node)
+                self.gcs.nodes.view.credit(node, total(mine))
         if not any(group.nodes):
             self.gcs.quotas.discharge(group.spec.job_id, group.spec.group_id)
         group.keeps_room = False
         group.attempt = 0
         group.asked = {}
         group.chosen = {}
-
-    def _negative(self, group: Group, node: NodeId) -> dict[str, int]:
-        mine = (group.spec.bundles[index] for index, where in group.chosen.items() if where == node)
-        return {name: -amount for name, amount in total(mine).items()}
 
     def on_bundles_reserved(self, sender: Address, message: BundlesReserved) -> None:
         """A node has set its part aside, or could not."""
@@ -237,7 +234,7 @@ class Reservations:
     def _credit(self, group: Group, node: NodeId) -> None:
         bundles = group.spec.bundles
         freed = total(bundles[index] for index, where in enumerate(group.nodes) if where == node)
-        self.gcs.nodes.debit(node, {name: -amount for name, amount in freed.items()})
+        self.gcs.nodes.view.credit(node, freed)
 
 
 def _name(group: Group) -> str:

@@ -138,7 +138,7 @@ class ClusterView:
                 self._set(_minus(node, {name: -amount for name, amount in each.demand.items()}))
 
     def debit(self, node_id: NodeId, demand: Mapping[str, int]) -> None:
-        """Expect a demand to be placed there, until the node reports; with negative amounts: to come free."""
+        """Expect a demand to be placed there, until the node reports."""
         node = self.nodes.get(node_id)
         if node is None or not node.alive:
             return
@@ -146,6 +146,20 @@ class ClusterView:
         self._expected.append(expected)
         self._expected_of.setdefault(node_id, []).append(expected)
         self._set(_minus(node, demand))
+
+    def credit(self, node_id: NodeId, amounts: Mapping[str, int]) -> None:
+        """Expect that these amounts come free there. The next report says whether they have: unlike a demand that it
+        does not show, what is free and does not show must not be counted twice."""
+        node = self.nodes.get(node_id)
+        if node is None or not node.alive:
+            return
+        expected = self._expected_of.get(node_id, [])
+        for each in expected:
+            if each.demand == amounts:
+                each.settled = True
+                expected.remove(each)
+                break
+        self._set(_minus(node, {name: -amount for name, amount in amounts.items()}))
 
     def died(self, node_id: NodeId) -> None:
         """The node is dead for good."""
