@@ -48,8 +48,7 @@ deadline = time.monotonic() + 30
 while True:
     gc.collect()  # errors that were raised hold the frames of those who had handles
     [[store]] = blocking.query_at(runtime, [(runtime.core.node_id, "store")], 10.0)
-    # leases of tasks; actors end with their last handle, or with the program
-    busy = [row for row in blocking.query(runtime, "workers") if row["state"] == "LEASED" and row["name"] != "Account"]
+    busy = [row for row in blocking.query(runtime, "workers") if row["state"] == "LEASED"]
     if not store["used"] and not busy:
         break
     assert time.monotonic() < deadline, f"left behind: {{store}}, {{busy}}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import signal
 import threading
@@ -19,6 +20,8 @@ from thornback.transports.user_threads import UserThreads
 
 _REPLIES_WAIT = MILLISECOND
 _EXIT_LIMIT = SECOND
+_IDLE = 0.1
+"""Seconds without work after which a worker collects its garbage, once."""
 
 
 class WorkerRuntime(ProcessRuntime):
@@ -27,6 +30,8 @@ class WorkerRuntime(ProcessRuntime):
     def __init__(self, environment: WorkerEnvironment, request: StartRequest, user_threads: UserThreads) -> None:
         self._user_threads = user_threads
         self._leaving: str | None = None
+        self._has_run = False
+        """Tasks or calls have run since garbage was last collected for want of work."""
         user_threads.runtime = self
         self._life_fd = environment.life_fd
         super().__init__(
@@ -60,6 +65,7 @@ class WorkerRuntime(ProcessRuntime):
                 continue
             execution = ready.popleft()
             outcome = user_threads.run(execution)
+            self._has_run = True
             with pump.lock:
                 self.finished(execution, outcome)
                 del execution, outcome
@@ -77,6 +83,9 @@ class WorkerRuntime(ProcessRuntime):
         try:
             if user_threads.has_asyncio:
                 threading.Event().wait()  # the loop's thread pumps; this one would only take turns with it
+            if self._has_run and not self.pump.wait(waiter, _IDLE):
+                self._has_run = False
+                gc.collect()  # what a task left in cycles, an error with its frames say, may hold references
             self.pump.wait(waiter, None)
         except KeyboardInterrupt:
             pass  # meant for a task that has ended meanwhile
