@@ -235,9 +235,9 @@ MUTANTS: dict[str, Mutant] = {
         20,
     ),
     "an actor is restarted once too often": Mutant(
-        "thornback.core.gcs.actors",
-        "actor.restarts < spec.max_restarts:",
-        "actor.restarts <= spec.max_restarts:",
+        "thornback.core.gcs.restarts",
+        "actor.restarts < actor.spec.max_restarts",
+        "actor.restarts <= actor.spec.max_restarts",
         "ledger",
         40,
     ),
@@ -275,9 +275,9 @@ MUTANTS: dict[str, Mutant] = {
         """        elif sender in self._dead:
             self.transport.send(sender, NodeFenced())
 
-    def _update""",
+    def is_head""",
         """
-    def _update""",
+    def is_head""",
         "ledger",
         40,
         config=QUICK_HEARTBEATS,

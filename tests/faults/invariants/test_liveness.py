@@ -55,7 +55,7 @@ def leave_a_file(world: Any) -> None:
 
 def forget_a_node(world: Any) -> None:
     """The GCS does not know a node that runs."""
-    world.nodes[0].process.core.gcs.nodes.view.died(world.nodes[2].node_id)
+    world.nodes[0].gcs.core.tables.nodes.view.died(world.nodes[2].node_id)
 
 
 def believe_in_the_dead(world: Any) -> None:
@@ -169,7 +169,7 @@ def test_rows_that_a_restart_has_lost() -> None:
         rows.clear()
         assert "actors: a durable row is gone" in [each.where for each in checker.unsettled(world)]
         rows.update(saved)
-        gcs: Any = world.nodes[0].process.core.gcs  # type: ignore[union-attr]
+        gcs: Any = world.nodes[0].gcs.core.tables  # type: ignore[union-attr]
         gcs.actors.table.clear()
         assert [each.where for each in checker.unsettled(world)] == ["actors: not in memory"]
         del counter
