@@ -25,7 +25,7 @@ import thornback
 
 STEPS = {
     "remote(): checks": ("api.remote_function:RemoteFunction.remote", "api.actor_handle:ActorMethod.remote"),
-    "pickle the arguments": ("core.blocking:prepare_arguments",),
+    "pickle the arguments": ("core.blocking.tasks:prepare_arguments",),
     "register the call": ("core.owner.tasks:Tasks.submit",),
     "enter and leave a turn": ("transports.pump:Pump.__enter__", "transports.pump:Pump.__exit__"),
     "settle references": ("core.owner.owner:Owner.settle",),
@@ -41,8 +41,8 @@ STEPS = {
     "pickle the result": ("core.executor.execution:Execution._collect",),
     "note the end": ("core.executor.executor:Executor.finished",),
     "send replies off": ("core.executor.executor:Executor.end_turn",),
-    "get(): checks and values": ("core.blocking:get",),
-    "unpickle the value": ("core.blocking:_value_of",),
+    "get(): checks and values": ("core.blocking.objects:get",),
+    "unpickle the value": ("core.blocking.objects:_value_of",),
     "pump": ("transports.pump:Pump.wait",),
     "wait for the other side": ("transports.loop:EventLoop.poll",),
 }
