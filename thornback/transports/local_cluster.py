@@ -9,20 +9,21 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from thornback.core.blocking import start_job
 from thornback.core.config import Config
 from thornback.core.messages import JobTerms
 from thornback.core.resources import CPU, GPU, MEMORY, OBJECT_STORE_MEMORY, to_units
 from thornback.core.runtime import Runtime
 from thornback.transports import arena, session, spill_places
-from thornback.transports.driver_runtime import DriverRuntime
 from thornback.transports.links import listen, socket_path
 from thornback.transports.node_options import NodeOptions, to_json
 from thornback.transports.wire import HEADER, Join, Welcome, decode_welcome, opening_frame
+
+if TYPE_CHECKING:
+    from thornback.transports.driver_runtime import DriverRuntime
 
 AUTO = "auto"
 _JOIN_TIMEOUT = 30.0
@@ -123,6 +124,8 @@ def _with_job(
 ) -> Runtime:
     if namespace is None:
         return runtime
+    from thornback.core.blocking import start_job
+
     try:
         start_job(runtime, namespace, " ".join(sys.argv), dict(metadata or {}), terms)
     except BaseException:
@@ -238,6 +241,9 @@ def node_log(directory: Path) -> str:
 def _join(
     directory: Path, log_to_driver: bool, node: tuple[subprocess.Popen[bytes], socket.socket] | None
 ) -> DriverRuntime:
+    # The node process starts meanwhile, on another CPU if there is one.
+    from thornback.transports.driver_runtime import DriverRuntime
+
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.settimeout(_JOIN_TIMEOUT)

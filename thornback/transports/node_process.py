@@ -14,17 +14,16 @@ from thornback.core.ids import GCS, NODE_ID_SIZE, WORKER_ID_SIZE, Address, JobId
 from thornback.core.messages import LogLines, Message
 from thornback.core.node import GcsCore, NodeCore
 from thornback.core.ports import NoTrace, Ports
-from thornback.transports import arena, disk, session
+from thornback.transports import disk, session
 from thornback.transports.connection import Connection
 from thornback.transports.links import Links, LinkTransport
 from thornback.transports.loop import EventLoop
 from thornback.transports.memory_monitor import MemoryMonitor
 from thornback.transports.node_options import NodeOptions
 from thornback.transports.output_collector import OutputCollector
-from thornback.transports.process_runtime import report_bug, settle
 from thornback.transports.small_ports import MemoryStore, SystemRandom
-from thornback.transports.started_page import StartedPage
-from thornback.transports.template import WorkerEnvironment
+from thornback.transports.template import Template, WorkerEnvironment
+from thornback.transports.turns import report_bug, settle
 from thornback.transports.wire import HEADER, Join, Welcome, encode
 from thornback.transports.worker_processes import WorkerProcesses
 
@@ -36,23 +35,26 @@ _READABLE = 1
 class NodeProcess:
     """Hosts a :class:`thornback.core.node.NodeCore` until :meth:`stop` or the end of its driver."""
 
-    def __init__(self, options: NodeOptions) -> None:
+    def __init__(self, options: NodeOptions, environment: WorkerEnvironment, template: Template) -> None:
         self._directory = Path(options.directory)
         self._config = Config.of(options.config)
         self._program = (options.cwd, options.sys_path)
         self._drivers: dict[WorkerId, Join] = {}
         self._ending = False
         self._life_fd = options.life_fd
-        capacity = options.object_store_memory
-        self._memory = arena.Arena(arena.create(capacity), capacity, self._directory)
-        environment = WorkerEnvironment(options.directory, self._memory, StartedPage(), options.life_fd)
-        # The loop comes first: the template, which the processes start, closes what it must not inherit.
+        self._memory = environment.memory
         self._loop = EventLoop()
         self._disk = disk.open_disk(self._config, self._directory, self._loop, self._memory)
         logs = self._directory / session.LOGS
         self._output = OutputCollector(self._loop, logs, self._forward_lines)
         self._processes = WorkerProcesses(
-            self._loop, environment, options.sys_path, self._output, self._program_of, self._worker_exited
+            self._loop,
+            environment,
+            template,
+            options.sys_path,
+            self._output,
+            self._program_of,
+            self._worker_exited,
         )
         node_id: NodeId = os.urandom(NODE_ID_SIZE)
         self._node_id = node_id

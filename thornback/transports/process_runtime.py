@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 import time
-import traceback
 import weakref
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -24,30 +23,7 @@ from thornback.transports.links import Links, LinkTransport, listen, socket_path
 from thornback.transports.loop import EventLoop
 from thornback.transports.pump import Pump
 from thornback.transports.small_ports import SystemRandom
-
-_SETTLE_ROUNDS = 100
-
-
-def settle(loop: EventLoop, links: Links, end_turn: Callable[[], None]) -> None:
-    """End the turn of a core, run the turns that were to follow it at once, and flush."""
-    end_turn()
-    soon = loop.soon
-    rounds = 0
-    while soon and rounds < _SETTLE_ROUNDS:
-        for _ in range(len(soon)):
-            try:
-                soon.popleft()()
-            except Exception:
-                report_bug()
-        end_turn()
-        rounds += 1
-    links.flush()
-
-
-def report_bug() -> None:
-    """An exception has left the core, which never should happen: show it and go on with the next turn."""
-    print("thornback: internal error", file=sys.stderr)
-    traceback.print_exc()
+from thornback.transports.turns import report_bug, settle
 
 
 class ProcessRuntime(Runtime):

@@ -11,7 +11,7 @@ import select
 import signal
 import socket
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
@@ -77,20 +77,28 @@ class WorkerEnvironment(msgspec.Struct, frozen=True):
 RunWorker = Callable[[WorkerEnvironment, StartRequest], NoReturn]
 
 
-def start_template(environment: WorkerEnvironment, sys_path: list[str]) -> tuple[socket.socket, int]:
-    """Fork the template; returns the node's end of the socket pair and the pid."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    parent = os.getpid()
-    pid = os.fork()
-    if pid:
-        theirs.close()
-        ours.setblocking(False)
-        return ours, pid
-    try:
-        _close_all_but({0, 1, 2, theirs.fileno(), environment.memory.fd, environment.life_fd})
-        _Template(theirs, environment, sys_path, parent).serve()
-    finally:
-        os._exit(1)
+class Template(NamedTuple):
+    """The template, as its node process sees it."""
+
+    sock: socket.socket
+    """The node's end of the socket pair."""
+    pid: int
+
+    @classmethod
+    def fork(cls, environment: WorkerEnvironment, sys_path: list[str]) -> Template:
+        """Fork it."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            theirs.close()
+            ours.setblocking(False)
+            return cls(ours, pid)
+        try:
+            _close_all_but({0, 1, 2, theirs.fileno(), environment.memory.fd, environment.life_fd})
+            _Template(theirs, environment, sys_path, parent).serve()
+        finally:
+            os._exit(1)
 
 
 def _close_all_but(keep: set[int]) -> None:
@@ -220,9 +228,12 @@ def _warm_up(sys_path: list[str]) -> RunWorker:
     sys.path[:] = sys_path
     import cloudpickle  # noqa: F401
 
-    import thornback  # noqa: F401
+    import thornback
     from thornback.transports.worker_main import run_worker
 
+    for name in thornback.__all__:
+        if name != "simulate":
+            getattr(thornback, name)
     gc.collect()
     gc.freeze()
     return run_worker

@@ -19,10 +19,10 @@ from thornback.transports.template import (
     Started,
     StartRequest,
     StopRequest,
+    Template,
     WorkerEnvironment,
     decode_report,
     encode,
-    start_template,
 )
 
 _REPORT_SIZE = 4096
@@ -33,6 +33,8 @@ class WorkerProcesses:
     """The :class:`thornback.core.ports.Processes` of one node.
 
     Args:
+        template: the first one; another is forked if it ends.
+        sys_path: of the templates.
         program_of: cwd and sys.path for the workers of a job.
         exited: called in a turn when a worker has ended, with what is known of how.
     """
@@ -41,6 +43,7 @@ class WorkerProcesses:
         self,
         loop: EventLoop,
         environment: WorkerEnvironment,
+        template: Template,
         sys_path: list[str],
         output: OutputCollector,
         program_of: Callable[[JobId], tuple[str, list[str]]],
@@ -57,10 +60,10 @@ class WorkerProcesses:
         """Pid of each worker that has not ended; 0 until the template has told."""
         self._ending = False
         self._unsent: list[tuple[bytes, list[int]]] = []
-        self._watch_template()
+        self._watch(template)
 
-    def _watch_template(self) -> None:
-        self._sock, self._template_pid = start_template(self._environment, self._sys_path)
+    def _watch(self, template: Template) -> None:
+        self._sock, self._template_pid = template
         self._loop.add(self._sock.fileno(), _READABLE, self._on_report)
 
     @property
@@ -153,7 +156,7 @@ class WorkerProcesses:
                     pass
             self._worker_ended(worker_id, "the template process, which it was forked from, has ended")
         if not self._ending:
-            self._watch_template()
+            self._watch(Template.fork(self._environment, self._sys_path))
 
     def stop(self) -> None:
         """End all workers and the template; :attr:`template_alive` tells when that is done."""

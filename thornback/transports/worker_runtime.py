@@ -14,8 +14,9 @@ from typing import Any, NoReturn
 
 from thornback.core.config import MILLISECOND, SECOND, Config
 from thornback.core.runtime import Waiter
-from thornback.transports.process_runtime import ProcessRuntime, report_bug
+from thornback.transports.process_runtime import ProcessRuntime
 from thornback.transports.template import StartRequest, WorkerEnvironment
+from thornback.transports.turns import report_bug
 from thornback.transports.user_threads import UserThreads
 
 _REPLIES_WAIT = MILLISECOND
