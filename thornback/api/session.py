@@ -178,12 +178,11 @@ def is_initialized() -> bool:
     return current.runtime is not None
 
 
-def _connect() -> Runtime:
+def connect() -> Runtime:
+    """Start a local cluster with default options, or join the one that ``init()`` would."""
     init()
     return current.require()
 
-
-current.connect = _connect
 
 _registered = False
 
