@@ -122,14 +122,14 @@ class Restarts(Checker):
 
     def on_actor_state(self, time: int, subject: bytes, detail: Detail) -> None:
         """The GCS publishes news of an actor."""
-        state, incarnation, worker, _max_restarts = detail
+        state, incarnation, worker, allowed = detail
+        self._allowed[subject] = allowed  # grows when the actor's node leaves: such a restart does not count
         if subject in self._dead and state != DEAD:
             self.fail(subject, "a dead actor lives", f"{short(subject)} was dead, and is {state}")
         if state == DEAD:
             self._dead[subject] = None
         elif state == RESTARTING:
             count = self._restarts[subject] = self._restarts.get(subject, 0) + 1
-            allowed = self._allowed.get(subject, -1)
             if 0 <= allowed < count:
                 text = f"{short(subject)} with max_restarts={allowed} is restarted {count} times"
                 self.fail(subject, "restarted too often", text)
