@@ -52,7 +52,7 @@ class ActorPlacement:
         if chosen is None:
             able = [node.node_id for node in nodes if allowed(node, spec.strategy) and fits(demand, node.total)]
             chosen = able[self.random.randrange(len(able))]
-        self.gcs.nodes.debit(chosen, demand)
+        self.gcs.nodes.view.debit(chosen, demand)
         self._ask(actor, chosen)
 
     def _place_in_group(self, actor: Actor) -> None:

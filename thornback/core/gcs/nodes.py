@@ -228,7 +228,3 @@ class NodeTable:
             }
             for node in self.view.nodes.values()
         ]
-
-    def debit(self, node_id: NodeId, demand: dict[str, int]) -> None:
-        """Expect a demand to be placed there, until the node reports."""
-        self.view.debit(node_id, demand)

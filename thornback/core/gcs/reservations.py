@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -109,7 +110,7 @@ class Reservations:
         for node, indexes in by_node.items():
             bundles = tuple((index, spec.bundles[index]) for index in indexes)
             if not keeps_room:
-                self.gcs.nodes.debit(node, total(bundle for _, bundle in bundles))
+                self.gcs.nodes.view.debit(node, total(bundle for _, bundle in bundles))
             reserve = ReserveBundles(spec.group_id, group.attempt, bundles, group.alone, keeps_room, spec.job_id)
             self.transport.send(node, reserve)
         attempt = group.attempt
@@ -182,8 +183,7 @@ class Reservations:
         for node in dict.fromkeys(group.chosen.values()):
             self.transport.send(node, ReleaseBundles(group.spec.group_id, attempt))
             if not group.keeps_room:
-                mine = (group.spec.bundles[index] for index, where in group.chosen.items() if where == node)
-                self.gcs.nodes.view.credit(node, total(mine))
+                self._credit(group, node, group.chosen.items())
         if not any(group.nodes):
             self.gcs.quotas.discharge(group.spec.job_id, group.spec.group_id)
         group.keeps_room = False
@@ -227,13 +227,13 @@ class Reservations:
         self.abort(group)
         for node in dict.fromkeys(node for node in group.nodes if node):
             self.transport.send(node, ReleaseBundles(group.spec.group_id, ALL))
-            self._credit(group, node)
+            self._credit(group, node, enumerate(group.nodes))
         self.gcs.quotas.discharge(group.spec.job_id, group.spec.group_id)
         self.place_soon()
 
-    def _credit(self, group: Group, node: NodeId) -> None:
-        bundles = group.spec.bundles
-        freed = total(bundles[index] for index, where in enumerate(group.nodes) if where == node)
+    def _credit(self, group: Group, node: NodeId, places: Iterable[tuple[int, NodeId]]) -> None:
+        """What the group has, or was to have, on a node comes free there. ``places``: its bundles with their nodes."""
+        freed = total(group.spec.bundles[index] for index, where in places if where == node)
         self.gcs.nodes.view.credit(node, freed)
 
 

@@ -56,10 +56,6 @@ class NodeIndex:
         order = self._orders.get(node_id)
         return None if order is None else self.views.get(order)
 
-    def order_of(self, node_id: NodeId) -> int:
-        """Its place in the order of appearance; -1 if unknown."""
-        return self._orders.get(node_id, -1)
-
     def update(self, node: NodeView) -> None:
         """Take over what is now known of a node."""
         order = self._orders.get(node.node_id)

@@ -135,7 +135,7 @@ class ClusterView:
             self._expected_of[each.node_id].remove(each)
             node = self.nodes[each.node_id]
             if node.alive:
-                self._set(_minus(node, {name: -amount for name, amount in each.demand.items()}))
+                self._set(_plus(node, each.demand))
 
     def debit(self, node_id: NodeId, demand: Mapping[str, int]) -> None:
         """Expect a demand to be placed there, until the node reports."""
@@ -159,7 +159,7 @@ class ClusterView:
                 each.settled = True
                 expected.remove(each)
                 break
-        self._set(_minus(node, {name: -amount for name, amount in amounts.items()}))
+        self._set(_plus(node, amounts))
 
     def died(self, node_id: NodeId) -> None:
         """The node is dead for good."""
@@ -171,3 +171,7 @@ class ClusterView:
 def _minus(node: NodeView, demand: Mapping[str, int]) -> NodeView:
     available = {name: count - demand.get(name, 0) for name, count in node.available.items()}
     return msgspec.structs.replace(node, available=available)
+
+
+def _plus(node: NodeView, amounts: Mapping[str, int]) -> NodeView:
+    return _minus(node, {name: -amount for name, amount in amounts.items()})
