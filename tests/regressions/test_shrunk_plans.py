@@ -56,6 +56,9 @@ CASES: dict[str, Case] = {
         (3, 108),
         (p.CrashNode(at=0.8553, node=4), p.PreemptNode(at=0.9387, node=3, notice=1.0139, reboot_after=2.5532)),
     ),
+    "calls to an actor that is heard of again only when it has restarted do not say that it has died": Case(
+        "ledger", 2, (16,), (p.CrashGcs(after=p.Trigger(message="Deaths"), restart_after=1.0),)
+    ),
 }
 
 

@@ -378,9 +378,12 @@ class Actors:
             if isinstance(cause, (errors.TaskError, errors.ActorError)):
                 return _ended_by(client, cause)
         what = f"{task.template.name} could not run: actor {short(client.actor_id)}"
-        if client.state == RESTARTING or (client.state != DEAD and client.worker_id == b""):
-            return errors.ActorUnavailableError(f"{what} is restarting: {client.reason}", client.actor_id.hex())
-        return errors.ActorDiedError(f"{what} has ended: {client.reason}", client.actor_id.hex())
+        if client.state == DEAD:
+            return errors.ActorDiedError(f"{what} has ended: {client.reason}", client.actor_id.hex())
+        if client.state == ALIVE:
+            # The restart itself went by unheard: its news was lost with the GCS that had it.
+            return errors.ActorUnavailableError(f"{what} was restarted meanwhile", client.actor_id.hex())
+        return errors.ActorUnavailableError(f"{what} is restarting: {client.reason}", client.actor_id.hex())
 
     def _forget(self, client: ActorClient) -> None:
         reference = self.owner.references.table.get(return_id(client.actor_id, 0))
