@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
-import thornback as ray
 from thornback.faults import plan as p
 from thornback.faults.plan import AnyFault, Plan
-from thornback.faults.workloads import load, node_of
-from thornback.simulator import simulate
+from thornback.faults.run import Setup, run_once
 
 
 class Case(NamedTuple):
@@ -20,6 +18,7 @@ class Case(NamedTuple):
     nodes: int
     seeds: tuple[int, ...]
     faults: tuple[AnyFault, ...]
+    config: dict[str, Any] = {}
 
 
 CASES: dict[str, Case] = {
@@ -59,14 +58,17 @@ CASES: dict[str, Case] = {
     "calls to an actor that is heard of again only when it has restarted do not say that it has died": Case(
         "ledger", 2, (16,), (p.CrashGcs(after=p.Trigger(message="Deaths"), restart_after=1.0),)
     ),
+    "an attempt that was sent to a node just lost counts, and its error is right": Case(
+        "attempts", 5, (0, 1), (p.CrashRack(nodes=[1], at=2.1369, spread=0.1097),)
+    ),
 }
 
 
 @pytest.mark.parametrize("title", CASES)
 def test_fixed(title: str) -> None:
     case = CASES[title]
+    setup = Setup(nodes=case.nodes, config=case.config)
     for seed in case.seeds:
-        nodes = [node_of(case.workload)] * case.nodes
-        with simulate(nodes=nodes, seed=seed, faults=Plan(faults=case.faults), time_limit=600):
-            load(case.workload)()
-            ray.shutdown()
+        outcome = run_once(f"workload:{case.workload}", seed, Plan(faults=case.faults), setup)
+        found = "\n".join(f"{each.invariant}: {each.text}" for each in outcome.violations)
+        assert not found, f"{case.workload}, seed {seed}: {title}; found:\n{found}"

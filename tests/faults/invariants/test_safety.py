@@ -360,6 +360,16 @@ KEPT: list[tuple[type[Checker], str, Fill]] = [
     ),
     (
         inv.TrueCauses,
+        "a second attempt that never starts, since its worker ends first",
+        lambda s: (
+            start(s)
+            .event("task.retried", TASK, 1)
+            .event("process.end", SECOND, "")
+            .event("object.ready", OBJECT, error_value(ERROR))
+        ),
+    ),
+    (
+        inv.TrueCauses,
         "a node that died",
         lambda s: s.event("node.dead", NODE, "").event("object.owner_died", OBJECT, SECOND),
     ),

@@ -57,6 +57,10 @@ class TrueCauses(Checker):
         if detail[1] in (TASK, CALL):
             self._started[subject] = detail[4]
 
+    def on_task_retried(self, time: int, subject: bytes, detail: Detail) -> None:
+        """Another attempt follows, on a worker that may end before the task starts there."""
+        self._started.pop(subject, None)
+
     def on_actor_state(self, time: int, subject: bytes, detail: Detail) -> None:
         """The GCS publishes news of an actor."""
         if detail[0] == DEAD:
