@@ -21,6 +21,9 @@ class Case(NamedTuple):
     config: dict[str, Any] = {}
 
 
+QUICK = {"heartbeat_period": 200_000_000}
+"""Nodes are declared dead after a second, so that those behind a cut live on as zombies."""
+
 CASES: dict[str, Case] = {
     "a generator that runs again does not wait where its consumer has been": Case(
         "streaming", 6, (2, 10, 17), (p.CrashNode(node=4, at=0.55, reboot_after=2.662),)
@@ -60,6 +63,20 @@ CASES: dict[str, Case] = {
     ),
     "an attempt that was sent to a node just lost counts, and its error is right": Case(
         "attempts", 5, (0, 1), (p.CrashRack(nodes=[1], at=2.1369, spread=0.1097),)
+    ),
+    "a process that was given up behind a cut is granted no worker when its request arrives late": Case(
+        "borrowed",
+        6,
+        (17,),
+        (
+            p.Cut(at=2.5676, until=3.496, a=[2, 4, 5], b=[0, 1, 3]),
+            p.Cut(at=1.7051, until=3.556, a=[2, 5], b=[0, 1, 3, 4]),
+            p.Cut(at=2.7479, until=3.56, a=[3], b=[0, 1, 2, 4, 5]),
+        ),
+        QUICK,
+    ),
+    "no node is declared dead when the clock of the head jumps": Case(
+        "ledger", 5, (1,), (p.ClockStep(node=0, seconds=8, at=1.18),), QUICK
     ),
 }
 

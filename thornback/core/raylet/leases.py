@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from thornback.core.config import Config
+from thornback.core.deaths import DeadProcesses
 from thornback.core.gcs_client import GcsClient
 from thornback.core.ids import GCS, Address, JobId, LeaseId, NodeId
 from thornback.core.messages import CancelLease, HeldLease, LeaseInfeasible, LeaseSpilled, NodeView, RequestLease
@@ -33,6 +34,7 @@ class RayletLeases:
         grants: those that were granted.
         queue: those that wait here.
         parts: what takes messages.
+        dead: processes and nodes known to have ended.
         infeasible: those that no node known could ever grant.
         wants_view: news of other nodes could help.
         view_seen: the GCS has told of the other nodes before: a policy that compares nodes waits for that.
@@ -47,6 +49,7 @@ class RayletLeases:
         view: ClusterView,
         config: Config,
         total: Resources,
+        dead: DeadProcesses,
     ) -> None:
         self.node_id = node_id
         self.gcs = gcs
@@ -57,6 +60,7 @@ class RayletLeases:
         self.view = view
         self.config = config
         self.total = total
+        self.dead = dead
         self.bundles: RayletBundles
         self.queue = FairQueue()
         self.reclaiming = Reclaiming(ports, grants, self.queue, config)
@@ -80,7 +84,10 @@ class RayletLeases:
     # --- Requests
 
     def on_request_lease(self, sender: Address, message: RequestLease) -> None:
-        """An owner wants a worker."""
+        """An owner wants a worker. One that was given up, and lives on behind a cut, gets none: nobody would take the
+        worker back from it."""
+        if message.holder in self.dead:
+            return
         if message.lease_id in self.grants.table or message.lease_id in self.infeasible:
             return
         if message.lease_id in self.queue:

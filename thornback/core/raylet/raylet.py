@@ -97,9 +97,9 @@ class Raylet:
         self.view_version = 0
         self.pool = WorkerPool(node_id, ports, processes, config, cpus, lambda: self.grants.workers_ready())
         self.grants = RayletGrants(node_id, ports, self.gcs, self.pool, total, config)
-        self.leases = RayletLeases(node_id, ports, self.gcs, self.grants, self.view, config, total)
-        self.memory_guard = MemoryGuard(self.clock, self.pool, self.grants, processes, config)
         self.store = NodeStore(node_id, ports, memory, config, disk)
+        self.leases = RayletLeases(node_id, ports, self.gcs, self.grants, self.view, config, total, self.store.dead)
+        self.memory_guard = MemoryGuard(self.clock, self.pool, self.grants, processes, config)
         self.pulls = Pulls(node_id, ports, self.store, config)
         self.bundles = self.leases.bundles = RayletBundles(node_id, ports, self.gcs, self.leases, config)
         self.arguments = ArgumentRequests(self.store, self.pulls)
