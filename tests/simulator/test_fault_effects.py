@@ -273,6 +273,38 @@ def test_a_clock_that_jumps_is_seen_by_programs_and_harms_nothing() -> None:
         assert len(alive(world)) == 3
 
 
+def deaths(world: World) -> list[str]:
+    """Ids of the nodes that are declared dead from now on."""
+    found: list[str] = []
+    world.trace.listeners.append(lambda now, kind, who, _: found.append(who.hex()) if kind == "node.dead" else None)
+    return found
+
+
+@pytest.mark.parametrize("share", range(10))
+def test_a_jump_of_the_clock_of_the_gcs_is_nobody_s_silence(share: int) -> None:
+    period = 1.0
+    jump = p.ClockStep(node=0, seconds=100, at=5 + share * period / 10)
+    with cluster(jump, p.CrashNode(node=1, at=10), config={"heartbeat_period": int(period * 1e9)}) as world:
+        dead, lost = deaths(world), world.nodes[1].node_id.hex()
+        sleep_until(world, 10)
+        assert not dead, "all were well, and had no chance to say so"
+        sleep_until(world, 10 + 7 * period)
+        assert dead == [lost], "and one that is lost is noticed in time"
+
+
+@pytest.mark.parametrize("share", range(10))
+def test_heartbeats_that_wait_for_a_gcs_that_was_stopped_count(share: int) -> None:
+    with cluster(config={"heartbeat_period": 1_000_000_000}) as world:
+        gcs, dead = world.nodes[0].gcs, deaths(world)
+        assert gcs is not None
+        sleep_until(world, 5 + share / 10)
+        gcs.pause()
+        sleep_until(world, 30)
+        gcs.resume()
+        sleep_until(world, 40)
+        assert not dead and len(alive(world)) == 3
+
+
 # --- Links
 
 

@@ -52,6 +52,8 @@ class NodeTable:
         self._changed: dict[NodeId, int] = {}
         """Version of the table at each node's last change, oldest first."""
         self._heard: dict[NodeId, int] = {}
+        self._checked = 0
+        """When heartbeats were looked at last."""
         self._dead: dict[NodeId, None] = {}
         self._head: NodeId = b""
 
@@ -76,6 +78,7 @@ class NodeTable:
             self._note_changed(node)
         for node in self._heard:
             self.gcs.incarnations.announce(node)
+        self._checked = self.clock.now()
         self.clock.call_after(self.config.heartbeat_period, self._check)
 
     def alive(self) -> list[NodeId]:
@@ -156,10 +159,21 @@ class NodeTable:
         return short(node) if known is None else known.name
 
     def _check(self) -> None:
-        deadline = self.clock.now() - self.config.heartbeat_period * self.config.heartbeat_misses
+        self._excuse()
+        deadline = self._checked - self.config.heartbeat_period * self.config.heartbeat_misses
         for node in [node for node, heard in self._heard.items() if heard < deadline]:
             self.declare_dead(node, f"it missed {self.config.heartbeat_misses} heartbeats")
         self.clock.call_after(self.config.heartbeat_period, self._check)
+
+    def _excuse(self) -> None:
+        """The time by which this look is late is nobody's silence: this process was stopped, and heartbeats wait to be
+        read, or its clock has jumped."""
+        now = self.clock.now()
+        late = now - self._checked - self.config.heartbeat_period
+        if late > 0:
+            for node, heard in self._heard.items():
+                self._heard[node] = min(heard + late, now)
+        self._checked = now
 
     def declare_dead(self, node: NodeId, reason: str) -> None:
         """The node is dead for good, even if it should speak again."""
