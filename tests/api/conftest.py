@@ -32,7 +32,7 @@ class FakeProcess:
         owner = SimpleNamespace(
             job_id=1,
             namespace="here",
-            reference_deserialized=self.deserialized.append,
+            references_deserialized=self.deserialized.extend,
             reference_exported=self.exported.append,
             sites=CallSites(),
         )

@@ -26,7 +26,7 @@ def test_put_and_get(process: FakeProcess) -> None:
 
 def test_wait_returns_the_references_themselves(process: FakeProcess) -> None:
     ready = thornback.put(1)
-    pending: Any = thornback.ObjectRef(return_id(task_id(bytes(12), 99), 0), process)  # type: ignore[arg-type]
+    pending: Any = thornback.ObjectRef(return_id(task_id(bytes(12), 99), 0), process.drop)
     done, rest = thornback.wait([pending, ready])
     assert done[0] is ready and rest[0] is pending
     assert thornback.wait([]) == ([], [])

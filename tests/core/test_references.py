@@ -141,7 +141,7 @@ class Process:
         self.table.drop_local(object_id)
 
     def deserialize(self, object_id: ObjectId, cover: list[ObjectId] | ObjectId | None) -> None:
-        """As Owner.reference_deserialized."""
+        """As Owner.references_deserialized, of one."""
         reference = self.table.lookup(object_id)
         reference.local += 1
         self.variables[object_id] = self.variables.get(object_id, 0) + 1

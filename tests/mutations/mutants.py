@@ -50,8 +50,8 @@ MUTANTS: dict[str, Mutant] = {
     # --- Objects
     "only one of several that wait for an object is woken": Mutant(
         "thornback.core.owner.objects",
-        "            for call in watchers.values():",
-        "            for call in list(watchers.values())[:1]:",
+        "            for call in watchers if isinstance(watchers, dict) else (watchers,):",
+        "            for call in list(watchers)[:1] if isinstance(watchers, dict) else (watchers,):",
         "wide_lineage",
         10,
     ),

@@ -13,7 +13,7 @@ import pytest
 import thornback as ray
 from thornback.api import current
 from thornback.core import blocking
-from thornback.exceptions import OwnerDiedError
+from thornback.exceptions import DeserializationError, OwnerDiedError
 
 SIZE = 1_000_000
 
@@ -134,6 +134,57 @@ def test_a_reference_that_a_task_returns_stays_valid(world: Any) -> None:
     assert int(ray.get(inner)[-1]) == 5
     del inner
     world.eventually(lambda: stored() == 0, "its owner, the worker, is told that it is not needed any more")
+
+
+@pytest.mark.parametrize("padding", [0, SIZE], ids=["inline", "in shared memory"])
+def test_a_value_with_many_references_holds_each_of_them_once(world: Any, padding: int) -> None:
+    many = 40
+
+    @ray.remote
+    def make() -> dict[str, Any]:
+        made = [ray.put(numpy.full(SIZE // 8, number)) for number in range(3)]
+        small = [ray.put(number) for number in range(many)]
+        return {"large": made, "small": small, "again": [*small, *made], "padding": bytes(padding)}
+
+    @ray.remote
+    def total(value: dict[str, Any]) -> int:
+        return sum(ray.get(value["small"])) + sum(int(each[0]) for each in ray.get(value["large"]))
+
+    outer = make.remote()
+    value = ray.get(outer)
+    expected = sum(range(many)) + 3
+    assert ray.get(total.remote(outer)) == expected, "a task that is given the object reads what is in it"
+    assert ray.get(total.remote(value)) == expected, "so does one that is given the references themselves"
+    assert value["again"] == [*value["small"], *value["large"]], "a reference that is there twice is the same one"
+    del outer
+    assert ray.get(value["small"]) == list(range(many)), "the references outlive the object that held them"
+    world.eventually(lambda: stored() == 3, "the three arrays are left: the object itself is not")
+    del value
+    world.eventually(lambda: stored() == 0, "everything is freed with the references")
+
+
+def _refuse() -> None:
+    raise ValueError("not here")
+
+
+class Unreadable:
+    """Cannot be unpickled."""
+
+    def __reduce__(self) -> Any:
+        return _refuse, ()
+
+
+def test_references_in_a_value_that_cannot_be_unpickled_are_dropped(world: Any) -> None:
+    @ray.remote
+    def make() -> list[Any]:
+        return [*(ray.put(number) for number in range(40)), ray.put(numpy.zeros(SIZE)), Unreadable()]
+
+    outer = make.remote()
+    with pytest.raises(DeserializationError, match="ValueError: not here"):
+        ray.get(outer)
+    assert stored() == 1
+    del outer
+    world.eventually(lambda: stored() == 0, "nobody refers to the array any more")
 
 
 def test_a_reference_passed_through_several_tasks_stays_valid(world: Any) -> None:

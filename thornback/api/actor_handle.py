@@ -161,7 +161,7 @@ def added_handle(runtime: Runtime, actor_id: ActorId, encoded: bytes) -> ActorHa
     known = known_type(encoded)
     if known.info.counted:
         with runtime.turn:
-            runtime.core.owner.reference_deserialized(return_id(actor_id, 0))
+            runtime.core.owner.references_deserialized((return_id(actor_id, 0),))
     return ActorHandle(actor_id, known, runtime)
 
 

@@ -83,7 +83,7 @@ class ObjectRefGenerator(Generic[T]):
         """A reference that is ready when the task has ended, and whose ``get`` raises if the task failed."""
         if self._completed is None:
             runtime = current.require()
-            self._completed = ObjectRef(blocking.stream_completed(runtime, self._task_id), runtime)
+            self._completed = ObjectRef(blocking.stream_completed(runtime, self._task_id), runtime.drop)
         return self._completed
 
     def task_id(self) -> TaskId:
@@ -102,7 +102,7 @@ class ObjectRefGenerator(Generic[T]):
             self._ended = True
             return None
         self._index += 1
-        return ObjectRef(object_id, runtime)
+        return ObjectRef(object_id, runtime.drop)
 
     async def _item_is_there(self) -> None:
         if self._peeked is not None or self._ended:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
 
 from thornback.api import current
 from thornback.api.ids import JobID, TaskID
@@ -18,22 +21,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class ObjectRef(Generic[T]):
+class ObjectRef(msgspec.Struct, Generic[T], gc=False, eq=False):
     """A reference to a value of type ``T``, made by ``.remote()`` or ``put``.
 
     ``get(ref)`` fetches the value; ``await ref`` does so in a coroutine. References can be passed to tasks and actors
     and stored inside other values. The value lives as long as a reference to it exists anywhere.
 
-    Args:
-        object_id: carries one local reference, which this object gives back when it is collected.
-        runtime: of the process.
+    Not tracked by Python's garbage collector, whose passes would otherwise grow with the number of references; it has
+    no part in cycles.
     """
 
-    __slots__ = ("__weakref__", "_drop", "_id")
-
-    def __init__(self, object_id: ObjectId, runtime: Runtime) -> None:
-        self._id = object_id
-        self._drop: Callable[[bytes], None] = runtime.drop
+    _id: ObjectId
+    """Carries one local reference, which this object gives back when it is collected."""
+    _drop: Callable[[bytes], None]
+    """``runtime.drop`` of the process."""
 
     def __del__(self) -> None:
         try:
@@ -113,14 +114,19 @@ def rebuild_ref(object_id: ObjectId) -> ObjectRef[Any]:
         RuntimeError: this process is not part of a cluster.
     """
     runtime = current.runtime or connected()
-    runtime.core.owner.reference_deserialized(object_id)
-    reference = _new(ObjectRef)
-    reference._id = object_id
-    reference._drop = runtime.drop
-    return reference
+    runtime.core.owner.references_deserialized((object_id,))
+    return ObjectRef(object_id, runtime.drop)
 
 
-_new = object.__new__
+def rebuild_refs(object_ids: Sequence[ObjectId]) -> Iterable[ObjectRef[Any]]:
+    """As :func:`rebuild_ref`, of all references that a value contains.
+
+    Raises:
+        RuntimeError: this process is not part of a cluster.
+    """
+    runtime = current.runtime or connected()
+    runtime.core.owner.references_deserialized(object_ids)
+    return map(ObjectRef, object_ids, repeat(runtime.drop))
 
 
 def connected() -> Runtime:
@@ -144,3 +150,5 @@ def note_pickled(object_id: ObjectId) -> None:
 
 
 serialization.reference_type = ObjectRef
+serialization.rebuild_reference = rebuild_ref
+serialization.rebuild_references = rebuild_refs

@@ -33,7 +33,7 @@ def put(value: T, *, _owner: None = None, _pin_memory: bool = False) -> ObjectRe
     if _owner is not None:
         raise ValueError("put(_owner=...): the process that calls put() owns the object; call put() inside the actor")
     runtime = current.require()
-    return ObjectRef(blocking.put(runtime, value, _pin_memory, call_site()), runtime)
+    return ObjectRef(blocking.put(runtime, value, _pin_memory, call_site()), runtime.drop)
 
 
 @overload

@@ -108,7 +108,7 @@ class RemoteFunction(Generic[P, R]):
             blocking.note_call_site(runtime, object_ids, f"{call_site()} (task {self._name})")
         result: Any
         if plan.num_returns == 1:
-            result = ObjectRef(object_ids[0], runtime)
+            result = ObjectRef(object_ids[0], runtime.drop)
         elif plan.num_returns == STREAMING:
             result = ObjectRefGenerator(task_id, runtime)
         else:
@@ -177,10 +177,10 @@ def _blank() -> RemoteFunction[..., Any]:
 def several(object_ids: list[bytes], runtime: Runtime) -> list[ObjectRef[Any]] | ObjectRef[Any] | None:
     """What ``.remote()`` returns for these returns: a reference, a list of them, or None."""
     if len(object_ids) == 1:
-        return ObjectRef(object_ids[0], runtime)
+        return ObjectRef(object_ids[0], runtime.drop)
     if not object_ids:
         return None
-    return [ObjectRef(object_id, runtime) for object_id in object_ids]
+    return [ObjectRef(object_id, runtime.drop) for object_id in object_ids]
 
 
 def define(thing: Any, name: str) -> FunctionDefinition:

@@ -36,6 +36,10 @@ class Waiter:
         if self.remaining <= 0:
             self.complete()
 
+    def known(self, _what: object) -> None:
+        """As :meth:`count_down`, for those who say what has happened."""
+        self.count_down()
+
     def complete(self, result: Any = None) -> None:
         """All has happened; does nothing when repeated."""
         if self.done:

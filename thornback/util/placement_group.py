@@ -49,7 +49,7 @@ class PlacementGroup:
 
         runtime = current.require()
         value = serialization.dumps(self).to_value()
-        return ObjectRef(placement.ready(runtime, self.id.binary(), value), runtime)
+        return ObjectRef(placement.ready(runtime, self.id.binary(), value), runtime.drop)
 
     def wait(self, timeout_seconds: float | None = 30) -> bool:
         """Block until all bundles are set aside.

@@ -88,7 +88,7 @@ class Fetch:
         for object_id in unique:
             reference = hold(object_id)
             if reference.content is None:
-                watch(reference, self, known)
+                watch(reference, known)
             else:
                 known(reference)
 
@@ -150,8 +150,8 @@ def get(runtime: Runtime, object_ids: Sequence[ObjectId], timeout: float | None)
         contents = _fetched(runtime, fetch, object_ids, timeout)
     try:
         if len(object_ids) == 1:
-            return [_value_of(object_ids[0], contents[object_ids[0]])]
-        return [_value_of(object_id, contents[object_id]) for object_id in object_ids]
+            return [_value_of(runtime, object_ids[0], contents[object_ids[0]])]
+        return [_value_of(runtime, object_id, contents[object_id]) for object_id in object_ids]
     finally:
         for object_id, content in contents.items():
             if type(content) is not Value or content.contained:
@@ -210,9 +210,9 @@ def _present(runtime: Runtime, object_ids: Sequence[ObjectId]) -> dict[ObjectId,
     return found
 
 
-def _value_of(object_id: ObjectId, content: Value | memoryview) -> Any:
+def _value_of(runtime: Runtime, object_id: ObjectId, content: Value | memoryview) -> Any:
     if type(content) is Value and not content.contained:
-        value = loads(content.data, content.buffers)
+        value = loads_value(content)
         if content.is_error:
             raise value.as_instance_of_cause() if isinstance(value, errors.TaskError) else value
         return value
@@ -221,7 +221,8 @@ def _value_of(object_id: ObjectId, content: Value | memoryview) -> Any:
         if isinstance(content, Value):
             return loads_value(content)
         data, buffers = layout.split(content)
-        return loads(data, buffers)
+        known = runtime.core.owner.references.table[object_id].content
+        return loads(data, buffers, () if known is None else known.contained)
     finally:
         covering.reset(token)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from thornback.core import errors
@@ -18,6 +19,7 @@ from thornback.core.messages import (
     Value,
     Wanted,
 )
+from thornback.core.owner.references import Reference
 from thornback.core.runtime import Waiter
 from thornback.core.serialization import error_value
 
@@ -29,15 +31,16 @@ if TYPE_CHECKING:
 class Large:
     """The large arguments of one task."""
 
-    __slots__ = ("ahead", "failure", "object_ids", "pinned", "request", "started", "taken", "waiter")
+    __slots__ = ("ahead", "ask", "failure", "object_ids", "pinned", "request", "started", "taken", "waiter")
 
-    def __init__(self, object_ids: tuple[ObjectId, ...]) -> None:
+    def __init__(self, object_ids: tuple[ObjectId, ...], ask: Callable[[Large], None]) -> None:
         self.object_ids = object_ids
         self.pinned: tuple[ObjectId, ...] = ()
         """Those that this process has pinned for the task and that no view keeps yet."""
         self.request = 0
         """At the raylet, not answered; 0: none."""
         self.started = False
+        self.ask = ask
         self.ahead = 0
         """Bytes, if the task has not started."""
         self.taken = False
@@ -45,6 +48,10 @@ class Large:
         self.failure: Value | None = None
         self.waiter = Waiter()
         """Done when all are here, or can never be."""
+
+    def known(self, _reference: Reference) -> None:
+        """It is known where one of them is."""
+        self.ask(self)
 
 
 class Arguments:
@@ -148,7 +155,9 @@ class Arguments:
 
     def _begin(self, execution: Execution) -> Large:
         dependencies = [each for each in execution.dependencies if type(each.content) is Stored]
-        large = self._large[execution.task_id] = Large(tuple(dict.fromkeys(each.object_id for each in dependencies)))
+        large = self._large[execution.task_id] = Large(
+            tuple(dict.fromkeys(each.object_id for each in dependencies)), self._ask
+        )
         for dependency in {each.object_id: each for each in dependencies}.values():
             reference = self._references.hold(dependency.object_id)
             if reference.content is None and not reference.owned:
@@ -162,7 +171,7 @@ class Arguments:
             reference = self._references.table[object_id]
             content = reference.content
             if content is None:
-                self._objects.watch(reference, large, lambda _reference: self._ask(large))
+                self._objects.watch(reference, large.known)
                 return
             if isinstance(content, Stored):
                 wanted.append(Wanted(object_id, content.size, content.nodes))
@@ -217,7 +226,7 @@ class Arguments:
         if large.request:
             del self._requests[large.request]
             self._transport.send(self._owner.node_id, DropArguments(large.request))
-        self._objects.unwatch(large.object_ids, large)
+        self._objects.unwatch(large.object_ids, large.known)
         pinned, large.pinned = large.pinned, ()
         for object_id in pinned:
             self._objects.unused(object_id)

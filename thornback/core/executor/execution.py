@@ -172,7 +172,7 @@ class Execution:
             function = self.executor.function_for(self)
             if self.arguments.data == NO_ARGUMENTS.data:
                 return function, [], {}
-            args, kwargs = loads(self.arguments.data, self.arguments.buffers)
+            args, kwargs = loads_value(self.arguments)
             if self.dependencies:
                 values = self._load_dependencies()
                 self._count_from_here(outcome)
@@ -210,7 +210,7 @@ class Execution:
         content = large.get(dependency.object_id, dependency.content)
         if isinstance(content, memoryview):
             data, buffers = layout.split(content)
-            return loads(data, buffers)
+            return loads(data, buffers, dependency.content.contained)
         assert isinstance(content, Value)
         value = loads_value(content)
         if content.is_error:
@@ -285,7 +285,13 @@ class Execution:
             outcome.results.append(self._store(value, 0))
 
     def _store(self, value: Any, index: int) -> Content:
-        serialized = dumps(value)
+        if type(value) in serialization.PLAIN_TYPES:
+            data = pickle.dumps(value, 5)
+            if len(data) <= self.executor.owner.config.inline_limit:
+                return Value(data)
+            serialized = serialization.Serialized(data, [], ())
+        else:
+            serialized = dumps(value)
         host = self.executor.runtime
         if serialized.contained:
             with host.turn:

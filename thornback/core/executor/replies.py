@@ -61,8 +61,9 @@ class Replies:
                 remaining[0] += 1
                 references.register(reference, registered)
         for content in outcome.results:
-            remaining[0] += 1
-            self.hand_over(execution.caller, content, registered)
+            if content.contained:
+                remaining[0] += 1
+                self.hand_over(execution.caller, content, registered)
         registered()
 
     def hand_over(self, caller: Address, content: Content, then: Callable[[], None]) -> None:

@@ -127,7 +127,7 @@ class Actors:
             reference = references.lookup(object_id)
             if reference.content is None:
                 creation.unresolved += 1
-                self.owner.objects.watch(reference, creation, known)
+                self.owner.objects.watch(reference, known)
         self._resolved(creation, get_if_exists)
         return creation
 

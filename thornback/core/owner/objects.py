@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from thornback.core import errors
 from thornback.core.ids import Address, NodeId, ObjectId, node_of, owner_of, short
@@ -91,29 +90,40 @@ class Objects:
             askers, reference.asking = reference.asking, None
             for borrower in askers:
                 self.transport.send(borrower, ObjectContent(reference.object_id, content))
-        self._notify(reference)
-        self.references.settle(reference)
+        if reference.watchers is not None:
+            self._notify(reference)
+        if reference.local <= 0:
+            self.references.settle(reference)
 
     def _notify(self, reference: Reference) -> None:
         if reference.watchers is not None:
             watchers, reference.watchers = reference.watchers, None
-            for call in watchers.values():
+            for call in watchers if isinstance(watchers, dict) else (watchers,):
                 call(reference)
 
-    def watch(self, reference: Reference, key: Any, call: Callable[[Reference], None]) -> None:
-        """``call(reference)`` once when the content is known, which it is not yet; an owner elsewhere is asked."""
-        if reference.watchers is None:
-            reference.watchers = {key: call}
-        else:
-            reference.watchers[key] = call
-        self.ask(reference)
+    def watch(self, reference: Reference, call: Callable[[Reference], None]) -> None:
+        """``call(reference)`` once when the content is known, which it is not yet; an owner elsewhere is asked. An
+        equal ``call`` that watches already is not added."""
+        watchers = reference.watchers
+        if watchers is None:
+            reference.watchers = call
+        elif isinstance(watchers, dict):
+            watchers[call] = None
+        elif watchers != call:
+            reference.watchers = {watchers: None, call: None}
+        if not reference.owned or reference.released:
+            self.ask(reference)
 
-    def unwatch(self, object_ids: Iterable[ObjectId], key: Any) -> None:
+    def unwatch(self, object_ids: Iterable[ObjectId], call: Callable[[Reference], None]) -> None:
         """The caller of ``watch`` lost interest."""
         for object_id in object_ids:
             reference = self.references.table.get(object_id)
-            if reference is not None and reference.watchers is not None:
-                reference.watchers.pop(key, None)
+            if reference is None:
+                continue
+            if isinstance(reference.watchers, dict):
+                reference.watchers.pop(call, None)
+            elif reference.watchers == call:
+                reference.watchers = None
 
     def ask(self, reference: Reference) -> None:
         """Make sure that the content of a borrowed object comes here when there is one."""
@@ -287,7 +297,7 @@ class Objects:
         caller), or None if ``reference.content`` is an inline value. The caller holds the reference meanwhile."""
         content = reference.content
         if content is None:
-            self.watch(reference, done, lambda known: self.make_local(known, done))
+            self.watch(reference, lambda known: self.make_local(known, done))
         elif isinstance(content, Value):
             done(None)
         else:

@@ -6,6 +6,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import msgspec
 
@@ -81,7 +82,7 @@ class Owner:
         self.counter = 0
         """Makes the ids of tasks, puts and leases of this process."""
         self.dropped: deque[ObjectId] = deque()
-        self.arrived: deque[tuple[ObjectId, ObjectId | list[ObjectId] | None]] = deque()
+        self.arrived: deque[tuple[Sequence[ObjectId], ObjectId | list[ObjectId] | None]] = deque()
         """References that were made from bytes, with what keeps them alive; as ``dropped``, and settled before."""
         self.references = ReferenceTable(worker_id, ports.transport, self._released, self._forgotten)
         self.objects = Objects(
@@ -208,32 +209,30 @@ class Owner:
             self.references.hold(object_id)
         self.objects.set_content(reference, content)
 
-    def reference_deserialized(self, object_id: ObjectId) -> None:
-        """A reference object was made from bytes: count it, and make this process a borrower in time. Called from any
-        thread, outside of turns: it only enqueues."""
+    def references_deserialized(self, object_ids: Sequence[ObjectId]) -> None:
+        """Reference objects were made from bytes: count them, and make this process a borrower in time. Called from
+        any thread, outside of turns: it only enqueues."""
         cover = covering.get()
         if cover.__class__ is list:
-            cover.append(object_id)
-        self.arrived.append((object_id, cover))
+            cover.extend(object_ids)
+        self.arrived.append((object_ids, cover))
 
     def _references_arrived(self, gone: list[ObjectId]) -> list[ObjectId]:
         """Count what has arrived. Returns ``gone`` without those that have come and gone since the last turn, which
         are not counted at all: nobody need know of them."""
         arrived, table = self.arrived, self.references.table
         came = [arrived.popleft() for _ in range(len(arrived))]
-        unique_came, unique_gone = {object_id for object_id, _ in came}, set(gone)
-        if len(unique_came) == len(came) and len(unique_gone) == len(gone):
-            brief = unique_came & unique_gone
-            if brief:
-                came = [each for each in came if each[0] not in brief]
-                gone = list(unique_gone - brief)
-        for object_id, cover in came:
-            reference = table.get(object_id)
-            if reference is not None and (reference.registrations > 0 or reference.owned):
-                reference.local += 1
-            else:
-                self._reference_arrived(object_id, cover)
-        return gone
+        brief = _common(list(chain.from_iterable(object_ids for object_ids, _ in came)), gone)
+        for object_ids, cover in came:
+            for object_id in object_ids:
+                if object_id in brief:
+                    continue
+                reference = table.get(object_id)
+                if reference is not None and (reference.registrations > 0 or reference.owned):
+                    reference.local += 1
+                else:
+                    self._reference_arrived(object_id, cover)
+        return [object_id for object_id in gone if object_id not in brief]
 
     def _reference_arrived(self, object_id: ObjectId, cover: ObjectId | list[ObjectId] | None) -> None:
         reference = self.references.lookup(object_id)
@@ -275,17 +274,13 @@ class Owner:
                 count -= 1
         waiter = Waiter(count)
         if not waiter.done:
-
-            def known(_reference: Reference) -> None:
-                waiter.count_down()
-
             for reference in missing:
-                self.objects.watch(reference, waiter, known)
+                self.objects.watch(reference, waiter.known)
         return waiter
 
     def forget_waiter(self, object_ids: Iterable[ObjectId], waiter: Waiter) -> None:
         """Nobody waits for it any more."""
-        self.objects.unwatch(object_ids, waiter)
+        self.objects.unwatch(object_ids, waiter.known)
 
     # --- The GCS
 
@@ -363,6 +358,14 @@ class Owner:
 
     def __repr__(self) -> str:
         return f"Owner({short(self.worker_id)})"
+
+
+def _common(came: list[ObjectId], gone: list[ObjectId]) -> set[ObjectId]:
+    """What is in both; nothing where one of them has an id twice."""
+    unique_came, unique_gone = set(came), set(gone)
+    if len(unique_came) < len(came) or len(unique_gone) < len(gone):
+        return set()
+    return unique_came & unique_gone
 
 
 def _nothing() -> None:

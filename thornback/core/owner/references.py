@@ -19,7 +19,6 @@ what it meant. The owner drops all registrations of a process that has ended.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import msgspec
 
@@ -59,8 +58,8 @@ class Reference(msgspec.Struct, gc=False, eq=False):
     """Borrowed: the owner was asked for the content."""
     asking: list[Address] | None = None
     """Owned: borrowers that wait for the content."""
-    watchers: dict[Any, Callable[[Reference], None]] | None = None
-    """Called once when the content is known."""
+    watchers: Callable[[Reference], None] | dict[Callable[[Reference], None], None] | None = None
+    """Called once when the content is known; one, which is the usual case, needs no table."""
     strays: tuple[NodeId, ...] = ()
     """Owned: nodes that have a copy which the content does not name; freed with the value."""
     origin: str | TaskTemplate = ""

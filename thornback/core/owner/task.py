@@ -55,5 +55,4 @@ class Task(msgspec.Struct, gc=False, eq=False):
         count = self.template.num_returns
         if count == STREAMING:
             return []
-        identifier = self.task_id
-        return [identifier + pack_counter_32(index) for index in range(1 if count == DYNAMIC else count)]
+        return list(map(self.task_id.__add__, map(pack_counter_32, range(1 if count == DYNAMIC else count))))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from thornback.core import errors
 from thornback.core.backoff import Backoff
 from thornback.core.config import Config
@@ -27,6 +29,16 @@ from thornback.core.serialization import error_value
 
 if TYPE_CHECKING:
     from thornback.core.owner.owner import Owner
+
+
+class _Resolution(msgspec.Struct, frozen=True, gc=False):
+    """Tells a task that an argument is known: equal, and so counted once, however often the task asks."""
+
+    tasks: Tasks
+    task: Task
+
+    def __call__(self, _reference: Reference) -> None:
+        self.tasks.one_resolved(self.task)
 
 
 class Tasks:
@@ -104,10 +116,11 @@ class Tasks:
             reference = self.references.lookup(object_id)
             if reference.content is None:
                 task.unresolved += 1
-                self.objects.watch(reference, task, lambda _reference: self._one_resolved(task))
-        self._one_resolved(task)
+                self.objects.watch(reference, _Resolution(self, task))
+        self.one_resolved(task)
 
-    def _one_resolved(self, task: Task) -> None:
+    def one_resolved(self, task: Task) -> None:
+        """An argument that the task waits for is known."""
         if task.state != WAITING:
             return
         task.unresolved -= 1
