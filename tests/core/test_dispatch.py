@@ -42,7 +42,7 @@ RECEIVERS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
 
 ELSEWHERE = {"StateRows": "asker"}
 """Messages whose docstring does not say to whom they go."""
-WORLDS_OWN = {"LogLines"}
+WORLDS_OWN = {"DelayCommits", "EndGcs", "LogLines", "NodeEnds"}
 """Messages that the worlds handle themselves, outside of the core."""
 
 

@@ -15,6 +15,7 @@ from tests.transports.test_lifetime import Program
 from thornback.faults.loader import PlanError
 from thornback.faults.plan import (
     AnyFault,
+    CrashGcs,
     CrashNode,
     CrashWorker,
     FillStore,
@@ -22,6 +23,7 @@ from thornback.faults.plan import (
     OutOfMemory,
     PauseWorker,
     Plan,
+    SlowCommits,
 )
 from thornback.faults.real import RealInjector
 from thornback.faults.workloads import load
@@ -127,6 +129,60 @@ def test_a_plan_ends_in_the_same_results_on_a_real_node_and_in_the_simulator(dir
     assert simulated, "faults should have happened in the simulation"
     happened = run_for_real(directory, SHARED_PLAN, name, patience=110)
     assert set(happened) == {"crash_worker", "pause_worker", "out_of_memory", "fill_store"}
+
+
+GCS_PLAN = Plan(
+    faults=(
+        CrashGcs(at=0.2, restart_after=0.3),
+        SlowCommits(at=0.6, until=2.5, delay=0.05),
+        CrashGcs(at=1.0, restart_after=0.5, unsynced="kept"),
+        CrashWorker(node=0, at=1.2),
+        CrashGcs(at=2.0, restart_after=1.0),
+    ),
+    name="the GCS ends again and again",
+)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", ["ledger", "names"])
+def test_programs_survive_the_end_of_the_gcs_in_both_worlds(directory: Path, name: str) -> None:
+    with simulate(nodes=[{"cpus": 4}], seed=1, faults=GCS_PLAN, time_limit=600) as world:
+        load(name)()
+        assert world.stats["faults"], "faults should have happened in the simulation"
+        ray.shutdown()
+    happened = run_for_real(directory, GCS_PLAN, name, patience=110)
+    assert happened["crash_gcs"] == 3 and happened["slow_commits"] == 1
+
+
+DAMAGE = """
+import time
+import thornback as ray
+from thornback.api import current
+from thornback.core.messages import EndGcs
+from thornback.transports.gcs_host import FILE
+
+ray.init(num_cpus=1, log_to_driver=False)
+runtime = current.require()
+with runtime.turn:
+    runtime.core.ports.transport.send(runtime.core.node_id, EndGcs(500_000_000, True))
+log = runtime.directory / (FILE + "-wal")
+while log.exists():  # the file is let go of when the GCS ends
+    time.sleep(0.01)
+(runtime.directory / FILE).write_bytes(b"nonsense" * 1000)
+try:
+    ray.get_actor("anybody")
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.timeout(60)
+def test_damaged_tables_end_the_session_and_are_named_to_the_program(directory: Path) -> None:
+    program = Program(directory, DAMAGE)
+    output, _ = program.process.communicate(timeout=50)
+    assert "SessionEndedError the node process of this session has ended (the tables of the GCS in" in output
+    assert "gcs.sqlite cannot be used: file is not a database" in output
+    program.assert_nothing_is_left()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""Makes the faults of a plan happen on the real node that this process has started, by signals and pressure.
+"""Makes the faults of a plan happen on the real node that this process has started: by signals, by pressure, and by
+what the node process does to itself when it is told.
 
 The kinds that a single real node can have are those of :data:`KINDS`; the others need more nodes, or what only a
 simulation can do, and are refused.
@@ -15,20 +16,21 @@ import time
 from collections.abc import Callable
 from itertools import count
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 from thornback.api import current
 from thornback.core import blocking
-from thornback.core.messages import MemoryShort
+from thornback.core.config import SECOND
+from thornback.core.messages import DelayCommits, EndGcs, MemoryShort, Message
 from thornback.core.runtime import Runtime
 from thornback.faults import plan as p
+from thornback.faults.base import LastingFault
 from thornback.faults.loader import PlanError
 from thornback.faults.plan import AnyFault, Plan
 
-KINDS: tuple[type[AnyFault], ...] = (p.CrashWorker, p.PauseWorker, p.OutOfMemory, p.FillStore)
-"""What can happen to a real node."""
 PIECE = 8 << 20
 """Bytes of the objects that fill a store."""
+End: TypeAlias = Callable[[], None]
 
 
 class RealInjector:
@@ -52,15 +54,14 @@ class RealInjector:
         self._stopped = threading.Event()
         self._finished = threading.Event()
         self._thread = threading.Thread(target=self._run, name="faults", daemon=True)
-        self._paused: dict[int, None] = {}
-        self._fillings: list[Any] = []
+        self._lasting: dict[int, End] = {}
+        """How to end what lasts now."""
         self._runtime: Runtime
 
     def __enter__(self) -> RealInjector:
         self._runtime = current.require()
         for fault in self._plan.faults:
-            assert fault.at is not None
-            self._at(fault.at, lambda fault=fault: self._begin(fault))  # type: ignore[misc]
+            self._at(fault.at or 0.0, lambda fault=fault: self._begin(fault))  # type: ignore[misc]
         self._thread.start()
         return self
 
@@ -69,9 +70,8 @@ class RealInjector:
     ) -> None:
         self._stopped.set()
         self._thread.join()
-        for pid in list(self._paused):
-            self._resume(pid)
-        self._fillings.clear()
+        for number in list(self._lasting):
+            self._end(number)
 
     @property
     def done(self) -> bool:
@@ -92,51 +92,58 @@ class RealInjector:
             call()
         self._finished.set()
 
-    def _until(self, fault: AnyFault, call: Callable[[], None]) -> None:
-        until = getattr(fault, "until", None)
-        if until is not None:
-            self._at(until, call)
+    def _begin(self, fault: AnyFault) -> None:
+        try:
+            end = _EFFECTS[type(fault)](self, fault)
+        except _NothingThere:
+            return
+        self.happened.append(fault.kind)
+        if end is not None:
+            number = next(self._order)
+            self._lasting[number] = end
+            if isinstance(fault, LastingFault) and fault.duration is not None:
+                self._at((fault.at or 0.0) + fault.duration, lambda: self._end(number))
+
+    def _end(self, number: int) -> None:
+        end = self._lasting.pop(number, None)
+        if end is not None:
+            end()
 
     # --- Faults
 
-    def _begin(self, fault: AnyFault) -> None:
-        if isinstance(fault, p.CrashWorker):
-            pid = self._worker(fault.worker)
-            happened = pid is not None and _signal(pid, signal.SIGKILL)
-        elif isinstance(fault, p.PauseWorker):
-            happened = self._pause(fault)
-        elif isinstance(fault, p.OutOfMemory):
-            with self._runtime.turn:
-                self._runtime.core.ports.transport.send(self._runtime.core.node_id, MemoryShort())
-            happened = True
-        else:
-            assert isinstance(fault, p.FillStore)
-            happened = self._fill(fault)
-        if happened:
-            self.happened.append(fault.kind)
+    def _crash_worker(self, fault: p.CrashWorker) -> None:
+        _signal(self._worker(fault.worker), signal.SIGKILL)
 
-    def _worker(self, number: int | None) -> int | None:
+    def _pause_worker(self, fault: p.PauseWorker) -> End:
+        return _pause(self._worker(fault.worker))
+
+    def _worker(self, number: int | None) -> int:
         """Pid of a worker: by default the first one that runs something, else any."""
         rows = sorted(blocking.query(self._runtime, "workers"), key=lambda row: str(row["worker_id"]))
         running = [row for row in rows if row["pid"]]
         if number is not None:
             running = running[number : number + 1]
         running.sort(key=lambda row: row["state"] != "LEASED")
-        return running[0]["pid"] if running else None
+        if not running:
+            raise _NothingThere
+        pid: int = running[0]["pid"]
+        return pid
 
-    def _pause(self, fault: p.PauseWorker) -> bool:
-        pid = self._worker(fault.worker)
-        if pid is None or not _signal(pid, signal.SIGSTOP):
-            return False
-        self._paused[pid] = None
-        self._until(fault, lambda: self._resume(pid))
-        return True
+    def _tell_node(self, message: Message) -> None:
+        with self._runtime.turn:
+            self._runtime.core.ports.transport.send(self._runtime.core.node_id, message)
 
-    def _resume(self, pid: int) -> None:
-        self._paused.pop(pid, None)
-        _signal(pid, signal.SIGCONT)
+    def _out_of_memory(self, _fault: p.OutOfMemory) -> None:
+        self._tell_node(MemoryShort())
 
-    def _fill(self, fault: p.FillStore) -> bool:
+    def _crash_gcs(self, fault: p.CrashGcs) -> None:
+        self._tell_node(EndGcs(int(fault.restart_after * SECOND), fault.unsynced == "kept"))
+
+    def _slow_commits(self, fault: p.SlowCommits) -> End:
+        self._tell_node(DelayCommits(int(fault.delay * SECOND)))
+        return lambda: self._tell_node(DelayCommits(0))
+
+    def _fill(self, fault: p.FillStore) -> End:
         import numpy
 
         import thornback
@@ -145,16 +152,43 @@ class RealInjector:
         wanted = int(fault.fraction * store.get("capacity", 0))
         room = min(wanted, store.get("capacity", 0) - store.get("used", 0))
         filling = [thornback.get(thornback.put(numpy.zeros(PIECE, numpy.uint8))) for _ in range(room // PIECE)]
-        self._fillings.append(filling)
-        self._until(fault, filling.clear)
-        return bool(filling)
+        if not filling:
+            raise _NothingThere
+        return filling.clear
 
 
-def _signal(pid: int, number: signal.Signals) -> bool:
-    with contextlib.suppress(ProcessLookupError):
+_EFFECTS: dict[type[AnyFault], Callable[[RealInjector, Any], End | None]] = {
+    p.CrashWorker: RealInjector._crash_worker,
+    p.PauseWorker: RealInjector._pause_worker,
+    p.OutOfMemory: RealInjector._out_of_memory,
+    p.FillStore: RealInjector._fill,
+    p.CrashGcs: RealInjector._crash_gcs,
+    p.SlowCommits: RealInjector._slow_commits,
+}
+
+KINDS: tuple[type[AnyFault], ...] = tuple(_EFFECTS)
+"""What can happen to a real node."""
+
+
+class _NothingThere(Exception):
+    """What the fault would hit does not run."""
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
         os.kill(pid, number)
-        return True
-    return False
+    except ProcessLookupError:
+        raise _NothingThere from None
+
+
+def _pause(pid: int) -> End:
+    _signal(pid, signal.SIGSTOP)
+
+    def resume() -> None:
+        with contextlib.suppress(_NothingThere):
+            _signal(pid, signal.SIGCONT)
+
+    return resume
 
 
 def _check(index: int, fault: AnyFault) -> None:
@@ -162,7 +196,7 @@ def _check(index: int, fault: AnyFault) -> None:
     if not isinstance(fault, KINDS):
         known = ", ".join(str(kind.__struct_config__.tag) for kind in KINDS)
         raise PlanError(f"{where}: {fault.kind} cannot happen on a real node; what can is {known}")
-    if fault.at is None:
+    if fault.after is not None or (fault.at is None and not isinstance(fault, LastingFault)):
         raise PlanError(f"{where}: on a real node {fault.kind} needs at (seconds since the start)")
     for field, nodes in fault.named_nodes():
         if any(nodes):

@@ -14,7 +14,7 @@ from types import FrameType
 from thornback.core.config import Config
 from thornback.core.errors import SessionEndedError
 from thornback.core.ids import Address
-from thornback.core.messages import LogLines, Message
+from thornback.core.messages import LogLines, Message, NodeEnds
 from thornback.core.runtime import Waiter
 from thornback.transports import session
 from thornback.transports.arena import Arena
@@ -59,6 +59,8 @@ class DriverRuntime(ProcessRuntime):
     def _deliver(self, to: Address, sender: Address, message: Message) -> None:
         if type(message) is LogLines:
             self._printer.take(message)
+        elif type(message) is NodeEnds:
+            self.session_ended(message.reason)
         else:
             super()._deliver(to, sender, message)
 

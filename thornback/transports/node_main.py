@@ -13,7 +13,7 @@ from thornback.transports.template import Template, WorkerEnvironment
 
 
 def main(text: str) -> None:
-    """Run a node until it is told to end."""
+    """Run a node until it is told to end; this is the end of the calling process."""
     options = from_json(text)
     directory, capacity = Path(options.directory), options.object_store_memory
     memory = arena.Arena(arena.create(capacity), capacity, directory)
@@ -25,7 +25,7 @@ def main(text: str) -> None:
     node = NodeProcess(options, environment, template)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: node.stop())
-    node.run()
+    sys.exit(node.run())
 
 
 if __name__ == "__main__":

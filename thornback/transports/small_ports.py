@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-
-from thornback.core.ports import Clock, Write
 
 
 class SystemRandom:
@@ -20,18 +17,3 @@ class SystemRandom:
         if stream is None:
             stream = self._streams[purpose] = random.Random()
         return stream
-
-
-class MemoryStore:
-    """A :class:`thornback.core.ports.DurableStore` that lasts as long as its process."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-
-    def commit(self, writes: Sequence[Write], then: Callable[[], None]) -> None:
-        """Start a turn with ``then()``."""
-        self._clock.call_after(0, then)
-
-    def load(self) -> Sequence[Write]:
-        """Nothing was stored before."""
-        return ()

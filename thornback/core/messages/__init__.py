@@ -67,6 +67,7 @@ from thornback.core.messages.failover import (
     MeetGcs,
     NodeHolds,
 )
+from thornback.core.messages.hosts import DelayCommits, EndGcs, NodeEnds
 from thornback.core.messages.leases import (
     AcquireCpu,
     CancelLease,
@@ -262,10 +263,12 @@ __all__ = [
     "CreateGroup",
     "Death",
     "Deaths",
+    "DelayCommits",
     "Dependency",
     "DrainAnswered",
     "DrainNode",
     "DropArguments",
+    "EndGcs",
     "EndJob",
     "EndWorker",
     "FetchObject",
@@ -308,6 +311,7 @@ __all__ = [
     "MoveActor",
     "NamedActor",
     "NodeDrained",
+    "NodeEnds",
     "NodeFenced",
     "NodeHolds",
     "NodeRegistered",
