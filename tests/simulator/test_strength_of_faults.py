@@ -113,6 +113,44 @@ def test_nothing_happens_on_a_paused_node_until_the_pause_ends() -> None:
     assert not any(BEGIN + 0.2 < moment < END - 0.2 for moment in passed), "and does nothing meanwhile"
 
 
+def test_a_worker_goes_on_when_the_last_of_its_pauses_and_those_of_its_node_has_ended() -> None:
+    of_node = p.PauseNode(node=1, at=BEGIN, until=END)
+    for inner, end in (
+        (p.PauseWorker(node=1, at=BEGIN - 1, until=END - 2), END),
+        (p.PauseWorker(node=1, at=BEGIN - 1, until=END + 2), END + 2),
+        (p.PauseNode(node=1, at=BEGIN + 1, until=END - 2), END),
+        (p.PauseNode(node=1, at=BEGIN + 1, until=END + 2), END + 2),
+    ):
+        with cluster(of_node, inner) as world:
+            there = placed(Machine, 1, world)
+            answer = there.computing.remote(BEGIN + 0.1)
+            ray.get(answer)
+            assert end <= world.now < end + 1, f"{inner} and {of_node} overlap: the later end counts"
+
+
+def test_a_pause_ends_with_the_machine_that_was_paused() -> None:
+    lost = p.CrashNode(node=1, at=BEGIN + 1, reboot_after=1)
+    with cluster(p.PauseNode(node=1, **LASTS), lost, p.PauseNode(node=1, at=END - 1, until=END + 4)) as world:
+        sleep_until(world, END - 1.1)
+        assert not world.nodes[1].pauses, "the machine that has come back runs"
+        sleep_until(world, END + 1)
+        assert world.nodes[1].pauses, "and is paused as long as its own pause lasts"
+        sleep_until(world, END + 5)
+        assert not world.nodes[1].pauses
+
+
+def test_faults_of_a_disk_that_overlap_end_each_by_itself() -> None:
+    slow = [p.SlowDisk(node=1, factor=0.5, at=at, until=at + 2) for at in (1, 2)]
+    failing = [p.SpillError(node=1, at=at, until=at + 2) for at in (1, 2)]
+    with cluster(*slow, *failing) as world:
+        disk = world.nodes[1].spill
+        seen = []
+        for moment in (0.9, 1.5, 2.5, 3.5, 4.5):
+            sleep_until(world, moment)
+            seen.append((disk.speed, bool(disk.refusal(1))))
+    assert seen == [(1, False), (0.5, True), (0.25, True), (0.5, True), (1, False)]
+
+
 def test_a_clock_drifts_by_so_many_parts_per_million() -> None:
     drift = 50_000
     with cluster(p.ClockDrift(node=1, parts_per_million=drift, at=BEGIN)) as world:

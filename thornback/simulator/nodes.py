@@ -48,6 +48,7 @@ class Node:
         gcs: the GCS, on the head; dead or alive.
         store: where that writes.
         workers: worker processes that the node process does not know to have ended; None for those that are starting.
+        pauses: how many of its pauses have not ended.
         slowness: factor on computing time and on starts of processes.
         start_delay: nanoseconds that starting a worker takes longer.
         start_failures: how many of the next worker starts fail.
@@ -71,7 +72,7 @@ class Node:
         self.store: SimulatedStore | None = None
         self.incarnation = 0
         self.node_id: NodeId = pack(">II", index + 1, 0)
-        self.paused = False
+        self.pauses = 0
         self.slowness = 1.0
         self.start_delay = 0
         self.start_failures = 0
@@ -118,7 +119,7 @@ class Node:
         world = self.world
         self.incarnation += 1
         self.node_id = pack(">II", self.index + 1, self.incarnation)
-        self.paused = False
+        self.pauses = 0
         process = self.process = NodeProcess(world, self, self.node_id, world.new_pid())
         process.core = self._make_core(process)
         world.network.attach(process, self.node_id)
@@ -220,14 +221,14 @@ class Node:
             self.process.settle()
 
     def pause(self) -> None:
-        """All its processes stop taking part (SIGSTOP), but are not gone."""
-        self.paused = True
+        """All its processes stop taking part (SIGSTOP), but are not gone, until each pause has ended."""
+        self.pauses += 1
         for process in self.processes():
             process.pause()
 
     def resume(self) -> None:
-        """Go on after :meth:`pause`."""
-        self.paused = False
+        """A :meth:`pause` has ended."""
+        self.pauses -= 1
         for process in self.processes():
             process.resume()
 

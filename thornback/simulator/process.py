@@ -42,6 +42,7 @@ class Process:
     """
 
     __slots__ = (
+        "_pauses",
         "address",
         "before_send",
         "clock",
@@ -65,7 +66,8 @@ class Process:
         self.node = node
         self.address = address
         self.pid = pid
-        self.gate = PAUSED if node.paused else RUNNING
+        self.gate = PAUSED if node.pauses else RUNNING
+        self._pauses = node.pauses
         self.outbox: Outbox = {}
         self.links: dict[Address, Link] = {}
         self.incoming: list[Process] = []
@@ -124,13 +126,16 @@ class Process:
             self.postponed.append(event)
 
     def pause(self) -> None:
-        """Stop taking events (SIGSTOP)."""
+        """Stop taking events (SIGSTOP), until each pause has ended."""
+        self._pauses += 1
         if self.gate == RUNNING:
             self.gate = PAUSED
 
     def resume(self) -> None:
-        """Take events again; those that came due meanwhile happen now, in order."""
-        if self.gate == PAUSED:
+        """A pause has ended. After the last one, events are taken again; those that came due meanwhile happen now, in
+        order."""
+        self._pauses -= 1
+        if self.gate == PAUSED and not self._pauses:
             self.gate = RUNNING
             postponed, self.postponed = self.postponed, []
             for event in postponed:

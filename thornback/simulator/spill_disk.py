@@ -15,9 +15,10 @@ class SpillFiles:
 
     Attributes:
         capacity: bytes.
-        bandwidth: bytes per second.
+        bandwidth: bytes per second, when nothing slows the disk.
+        speed: factor on it; below 1 is slower.
         latency: nanoseconds that each operation takes at least.
-        failing: reason why every write fails now; "" for none.
+        failing: reasons why every write fails now.
         tear: the next files that are written lose their second half, unnoticed.
     """
 
@@ -25,8 +26,9 @@ class SpillFiles:
         self.files: dict[str, bytearray] = {}
         self.capacity = capacity
         self.bandwidth = bandwidth
+        self.speed = 1.0
         self.latency = latency
-        self.failing = ""
+        self.failing: list[str] = []
         self.tear = 0
         self.outside: dict[int, int] = {}
         """Sizes of the files that hold objects larger than the node's memory."""
@@ -44,7 +46,7 @@ class SpillFiles:
     def refusal(self, size: int) -> str:
         """Why so many bytes cannot be written now; "" if they can."""
         if self.failing:
-            return self.failing
+            return self.failing[0]
         if self.used + size > self.capacity:
             return f"the disk is full: {self.used:,} of {self.capacity:,} bytes are in use"
         return ""
@@ -163,7 +165,7 @@ class SimulatedDisk:
 
     def _after(self, size: int, end: Callable[[], None]) -> None:
         now = self._clock.now()
-        duration = self._files.latency + size * SECOND // self._files.bandwidth
+        duration = self._files.latency + int(size * SECOND / (self._files.bandwidth * self._files.speed))
         self._busy_until = max(now, self._busy_until) + duration
         self._clock.call_after(self._busy_until - now, end)
 

@@ -222,7 +222,7 @@ class StoreModel(RuleBasedStateMachine):
 
     @rule(failing=st.booleans())
     def break_disk(self, failing: bool) -> None:
-        self.node.files.failing = "broken" if failing else ""
+        self.node.files.failing = ["broken"] if failing else []
 
     @rule(data=st.data(), tear=st.booleans())
     def damage(self, data: st.DataObject, tear: bool) -> None:
@@ -271,7 +271,7 @@ class StoreModel(RuleBasedStateMachine):
             assert set(self.sealed) - self.freed <= set(self.store.entries)
 
     def teardown(self) -> None:
-        self.node.files.failing = ""
+        self.node.files.failing.clear()
         for request, (reader, _) in list(self.wanting.items()):
             del self.wanting[request]
             self.arguments.on_drop_arguments(reader, DropArguments(request))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def raylets(world: World) -> Iterator[tuple[Node, Raylet]]:
     """Of all nodes that run, in order."""
     for node in world.nodes:
-        if node.alive and node.process is not None and not node.paused:
+        if node.alive and node.process is not None and not node.pauses:
             yield node, node.process.core.raylet
 
 

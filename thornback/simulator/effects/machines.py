@@ -86,8 +86,14 @@ def _late_heartbeats(world: World, fault: p.LateHeartbeats) -> End:
 
 def _pause_node(world: World, fault: p.PauseNode) -> End:
     node = world.nodes[fault.node]
+    paused = node.process
     node.pause()
-    return node.resume
+
+    def end() -> None:
+        if node.process is paused:
+            node.resume()
+
+    return end
 
 
 def _slow_node(world: World, fault: p.SlowNode) -> End:

@@ -65,10 +65,11 @@ def _evict_copies(world: World, fault: p.EvictCopies) -> None:
 
 def _spill_error(world: World, fault: p.SpillError) -> End:
     spill = world.nodes[fault.node].spill
-    spill.failing = "input/output error"
+    reason = "input/output error"
+    spill.failing.append(reason)
 
     def end() -> None:
-        spill.failing = ""
+        spill.failing.remove(reason)
 
     return end
 
@@ -86,11 +87,10 @@ def _corrupt_spill(world: World, fault: p.CorruptSpill) -> None:
 
 def _slow_disk(world: World, fault: p.SlowDisk) -> End:
     spill = world.nodes[fault.node].spill
-    usual = spill.bandwidth
-    spill.bandwidth = max(1, int(usual * fault.factor))
+    spill.speed *= fault.factor
 
     def end() -> None:
-        spill.bandwidth = usual
+        spill.speed /= fault.factor
 
     return end
 
