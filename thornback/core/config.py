@@ -137,6 +137,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Time after which a placement group that found no room is tried again, when nothing else has happened; it doubles,
     with jitter, up to :attr:`group_retry_limit`."""
     group_retry_limit: int = 10 * SECOND
+    """Also the longest pause before a reservation that a node has refused is tried anew."""
     removed_groups: int = 1000
     """Removed placement groups that the GCS and the raylets remember."""
     wait_check: int = 5 * SECOND

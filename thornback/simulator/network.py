@@ -25,18 +25,38 @@ SMALL = 4096
 """Batches with less payload than this take no bandwidth."""
 
 
-def _values(values: Any) -> int:
-    return sum(value.size for value in values if type(value) is m.Value)
+def _of_calls(message: m.PushTasks | m.PushActorTasks) -> int:
+    size = 0
+    for call in message.tasks:
+        size += call.arguments.size
+    return size
+
+
+def _of_tasks(message: m.PushTasks) -> int:
+    size = _of_calls(message)
+    for definition in message.definitions:
+        size += len(definition.blob)
+    return size
+
+
+def _of_replies(message: m.TaskReplies) -> int:
+    size = 0
+    for reply in message.replies:
+        for content in reply.results:
+            size += _of_content(content)
+    return size
+
+
+def _of_content(content: m.Content) -> int:
+    return content.size if type(content) is m.Value else 0
 
 
 _PAYLOADS: dict[type[Message], Callable[[Any], int]] = {
-    m.PushTasks: lambda message: (
-        sum(call.arguments.size for call in message.tasks) + sum(len(each.blob) for each in message.definitions)
-    ),
-    m.PushActorTasks: lambda message: sum(call.arguments.size for call in message.tasks),
-    m.TaskReplies: lambda message: sum(_values(reply.results) for reply in message.replies),
-    m.StreamItem: lambda message: _values((message.content,)),
-    m.ObjectContent: lambda message: _values((message.content,)),
+    m.PushTasks: _of_tasks,
+    m.PushActorTasks: _of_calls,
+    m.TaskReplies: _of_replies,
+    m.StreamItem: lambda message: _of_content(message.content),
+    m.ObjectContent: lambda message: _of_content(message.content),
     m.ObjectChunk: lambda message: len(message.data),
     m.RegisterActor: lambda message: message.spec.arguments.size + len(message.spec.definition.blob),
     m.CreateActor: lambda message: message.spec.arguments.size + len(message.spec.definition.blob),

@@ -228,9 +228,10 @@ class UserProcess(Process):
         threads: its user threads, in order of their creation.
         number: counts the workers that were started on the node, from 0; -1 for a driver.
         is_program: it is the driver of the simulated program itself.
+        beginning: threads that have got a task in this turn. One that was sent by a message begins in the same turn.
     """
 
-    __slots__ = ("core", "is_program", "number", "runtime", "started_through", "threads", "user_code")
+    __slots__ = ("beginning", "core", "is_program", "number", "runtime", "started_through", "threads", "user_code")
 
     core: WorkerCore
     runtime: Any
@@ -242,6 +243,7 @@ class UserProcess(Process):
         self.user_code: SimulatedUserCode | None = None
         self.started_through = -1
         self.is_program = False
+        self.beginning: list[GreenletThread] = []
 
     @property
     def is_busy(self) -> bool:
@@ -270,13 +272,10 @@ class UserProcess(Process):
         receive = self.core.receive
         for message in messages:
             receive(sender, message)
-        if self.gate == ENDED:
-            return
-        self.core.end_turn()
-        if self.outbox:
-            self.flush()
-        if self.exit_reason is not None:
-            self.world.end_process(self, self.exit_reason)
+        if len(self.beginning) == 1 and self.gate == RUNNING:
+            self.beginning.pop().go_on()
+        else:
+            self.settle()
 
     def peer_down(self, address: Address, detail: str) -> None:
         """A process of this node that it spoke with has ended: one turn."""
@@ -287,6 +286,8 @@ class UserProcess(Process):
         """End the turn; a process that wants to exit does so now."""
         if self.gate == ENDED:
             return
+        while self.beginning:
+            self.beginning.pop(0).wake()
         self.core.end_turn()
         if self.outbox:
             self.flush()

@@ -15,11 +15,15 @@ from struct import Struct
 from typing import IO, Any
 from zlib import crc32
 
+from msgspec.msgpack import Encoder
+
 from thornback.core.ids import GCS, Address, short
 from thornback.core.messages import MESSAGES, Message
 from thornback.simulator.engine import Engine
 
 _HEAD = Struct(">Q").pack
+_encode = Encoder().encode
+_HASHED = frozenset({tuple, list, dict, bytes, str, int, float, bool, type(None)})
 _FLUSH_ABOVE = 1 << 16
 _CHECK = 0xFFFF
 WARNING = "warning"
@@ -96,16 +100,14 @@ class RunTrace:
             self._write_messages(sender, to, messages, cause)
 
     def event(self, kind: str, subject: bytes, detail: Any = None) -> None:
-        """Something happened to ``subject``. Of ``detail``, numbers, text, bytes and tuples of them are hashed."""
-        buffer = self._buffer
-        begin = len(buffer)
-        buffer += _HEAD(self._engine._now)
-        buffer += kind.encode()
-        buffer += subject
-        if detail is not None and kind != WARNING:
-            buffer += _plain(detail)
+        """Something happened to ``subject``. Of ``detail``, numbers, text, bytes and collections of them are hashed; of
+        anything else, the name of its type."""
+        hashed = detail if type(detail) in _HASHED and kind != WARNING else type(detail).__name__
+        record = _encode((self._engine._now, kind, subject, hashed))
         if self.journal is not None:
-            self.journal.append(crc32(buffer[begin:]) & _CHECK)
+            self.journal.append(crc32(record) & _CHECK)
+        buffer = self._buffer
+        buffer += record
         if len(buffer) > _FLUSH_ABOVE:
             self._hash.update(buffer)
             buffer.clear()
@@ -148,22 +150,6 @@ class RunTrace:
 
     def _write_event(self, kind: str, subject: bytes, detail: Any) -> None:
         self._line(kind=kind, subject=readable(subject), detail=_for_people(detail))
-
-
-_PLAIN = frozenset({bytes, str, int, float, bool, type(None)})
-
-
-def _plain(detail: Any) -> bytes:
-    kind = type(detail)
-    if kind is tuple and _PLAIN.issuperset(map(type, detail)):
-        return repr(detail).encode()
-    if kind is bytes:
-        return bytes(detail)
-    if kind is str:
-        return str(detail).encode()
-    if kind in (tuple, list):
-        return b",".join(map(_plain, detail))
-    return str(detail).encode() if kind in (int, float, bool, type(None)) else kind.__name__.encode()
 
 
 def readable(identifier: bytes) -> str:

@@ -54,7 +54,7 @@ class SimulatedUserCode:
             return
         self._ready.append(execution)
         if not self._taking_next:
-            self._rouse()
+            self._process.beginning.append(self._idle_thread())
 
     def interrupt(self, task_id: TaskId) -> None:
         """Raise TaskCancelledError where the task waits, or where it waits next."""
@@ -86,10 +86,10 @@ class SimulatedUserCode:
     def _new_loop(self) -> _LoopLane:
         return _LoopLane(self._world, self)
 
-    def _rouse(self) -> None:
+    def _idle_thread(self) -> GreenletThread:
         thread = self._idle.pop() if self._idle else self.new_thread(self._serve)
         thread.idle = False
-        thread.wake()
+        return thread
 
     def _serve(self) -> None:
         thread = threads.active
@@ -111,7 +111,7 @@ class SimulatedUserCode:
         self.finished(execution, outcome)
         self._taking_next = False
         for _ in range(len(self._ready) - 1):
-            self._rouse()
+            self._idle_thread().wake()
 
     def run(self, thread: GreenletThread, execution: Any) -> Outcome:
         """Run it to its end in this thread. What the cost model says comes first."""

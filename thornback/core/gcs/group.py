@@ -40,6 +40,7 @@ class Group:
         asked: nodes of that attempt that have not answered.
         chosen: where that attempt puts the bundles that have no place.
         alone: that attempt puts all bundles on one node, which needs no second phase.
+        failures: attempts in a row that came to nothing.
         keeps_room: the nodes of that attempt keep what comes free until they can set its bundles aside.
         shape: equal for groups of which one has room where the other has.
     """
@@ -50,6 +51,7 @@ class Group:
         "attempt",
         "attempts",
         "chosen",
+        "failures",
         "keeps_room",
         "nodes",
         "reason",
@@ -69,6 +71,7 @@ class Group:
         self.nodes: list[NodeId] = [b""] * len(spec.bundles)
         self.attempts = [0] * len(spec.bundles)
         self.attempt = 0
+        self.failures = 0
         self.alone = False
         self.asked: dict[NodeId, None] = {}
         self.chosen: dict[int, NodeId] = {}

@@ -43,6 +43,7 @@ class Reservations:
         self._soon = False
         self._retry: Timer | None = None
         self._backoff = Backoff(gcs.config.group_retry, gcs.config.group_retry_limit)
+        self._refused = Backoff(gcs.config.view_period, gcs.config.group_retry_limit)
         self._random = gcs.ports.random.stream("group-retry")
         self._vain = 0
         """Retries in a row that have placed nothing."""
@@ -170,8 +171,13 @@ class Reservations:
 
     def _timed_out(self, group: Group, attempt: int) -> None:
         if group.attempt == attempt:
-            self.abort(group)
-            self.place_soon()
+            self._failed(group)
+
+    def _failed(self, group: Group) -> None:
+        """A node has not agreed: what it has is other than its last report says, so the next may tell."""
+        self.abort(group)
+        group.failures += 1
+        self.clock.call_after(self._refused.delay(group.failures, self._random), self.place_soon)
 
     def abort(self, group: Group) -> None:
         """Give up the attempt under way, everywhere."""
@@ -201,8 +207,7 @@ class Reservations:
             if message.granted and not group.wants(sender, message.attempt):
                 self.transport.send(sender, ReleaseBundles(message.group_id, message.attempt))
         elif not message.granted:
-            self.abort(group)
-            self.clock.call_after(self.config.view_period, self.place_soon)
+            self._failed(group)
         else:
             del group.asked[sender]
             if not group.asked:
@@ -215,6 +220,7 @@ class Reservations:
             group.nodes[index] = node
             group.attempts[index] = group.attempt
         group.attempt = 0
+        group.failures = 0
         group.keeps_room = False
         group.chosen = {}
         self.waiting.pop(group.spec.group_id, None)

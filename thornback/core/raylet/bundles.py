@@ -199,23 +199,35 @@ class RayletBundles:
         return group is not None and all(node == self.node_id for node in group.nodes)
 
     def elsewhere(self, request: RequestLease) -> NodeId | None:
-        """The next node of the group to ask for a request that may use any bundle and found this node full."""
-        group = self.groups.get(request.strategy.group)
-        if group is None or not group.committed or request.strategy.bundle != -1:
-            return None
-        nodes = list(dict.fromkeys(group.nodes))
-        if self.node_id not in nodes or request.hops + 1 >= len(nodes):
-            return None
-        return nodes[(nodes.index(self.node_id) + 1) % len(nodes)]
+        """The next node of the group to ask for a request that may use any bundle and found this node full; None when
+        it has been to all of them."""
+        nodes = self._nodes_for(request)
+        return None if not nodes or (request.hops + 1) % len(nodes) == 0 else self._following(nodes)
+
+    def rounds(self, request: RequestLease) -> int:
+        """How often a request that may use any bundle has been to all nodes of its group."""
+        nodes = self._nodes_for(request)
+        return (request.hops + 1) // len(nodes) if nodes else 0
 
     def go_round(self, request: RequestLease) -> bool:
         """Send a request that waited here for a while round the group's nodes once more; False if it may only be
         served here."""
-        restarted = RequestLease(request.lease_id, request.holder, {}, request.strategy, 0, "", "", hops=0)
-        node = self.elsewhere(restarted)
-        if node is not None:
-            self.gcs.tell(request.holder, LeaseSpilled(request.lease_id, node, 1))
-        return node is not None
+        nodes = self._nodes_for(request)
+        if len(nodes) < 2:
+            return False
+        self.gcs.tell(request.holder, LeaseSpilled(request.lease_id, self._following(nodes), request.hops + 1))
+        return True
+
+    def _nodes_for(self, request: RequestLease) -> list[NodeId]:
+        """The nodes among which a request that may use any bundle can choose, if this is one of them."""
+        group = self.groups.get(request.strategy.group)
+        if group is None or not group.committed or request.strategy.bundle != -1:
+            return []
+        nodes = list(dict.fromkeys(group.nodes))
+        return nodes if self.node_id in nodes else []
+
+    def _following(self, nodes: list[NodeId]) -> NodeId:
+        return nodes[(nodes.index(self.node_id) + 1) % len(nodes)]
 
     def held(self) -> tuple[HeldBundles, ...]:
         """What is set aside here, for a GCS that has come back; what waits for room it asks for anew."""

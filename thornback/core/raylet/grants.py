@@ -23,6 +23,7 @@ from thornback.core.ports import Ports
 from thornback.core.raylet.pool import Worker, WorkerPool
 from thornback.core.raylet.promises import Promises
 from thornback.core.resources import CPU, Resources, add, subtract
+from thornback.core.scheduling.fair_queue import shape_of
 from thornback.core.scheduling.pools import GpuParts, ResourcePool
 from thornback.core.scheduling.shares import Shares
 
@@ -41,6 +42,7 @@ class Grant:
         "pool",
         "promised_to",
         "request",
+        "shape",
         "short",
         "since",
         "worker",
@@ -48,6 +50,7 @@ class Grant:
 
     def __init__(self, request: RequestLease, since: int, pool: ResourcePool) -> None:
         self.request = request
+        self.shape = shape_of(request)
         self.pool = pool
         """The node, or the bundle of a placement group."""
         self.held: Resources = dict(request.resources)
@@ -68,6 +71,11 @@ class Grant:
         """Its worker is ended since the node leaves."""
         self.worker: Worker | None = None
         self.since = since
+
+    @property
+    def has_task(self) -> bool:
+        """Whether it is a worker for tasks, with resources that could serve others."""
+        return self.worker is not None and not self.request.actor_id and bool(self.held)
 
 
 class RayletGrants:

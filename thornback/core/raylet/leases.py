@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from thornback.core.backoff import Backoff
 from thornback.core.config import Config
 from thornback.core.deaths import DeadProcesses
 from thornback.core.gcs_client import GcsClient
@@ -67,6 +68,8 @@ class RayletLeases:
         self.reservations = Reservations(ports, grants, self.queue, self.reclaiming, config)
         self.quotas = RayletQuotas(ports.transport, grants)
         self.parts = (self, self.quotas, self.reclaiming)
+        self._rounds = Backoff(config.view_period, config.group_retry)
+        self._jitter = ports.random.stream("group-rounds")
         self.infeasible: dict[LeaseId, RequestLease] = {}
         self.wants_view = False
         self.view_seen = False
@@ -241,7 +244,8 @@ class RayletLeases:
             self._forget(request.lease_id)
             self.gcs.tell(request.holder, LeaseSpilled(request.lease_id, elsewhere, request.hops + 1))
         elif request.strategy.bundle == -1:
-            self.clock.call_after(self.config.view_period, lambda: self._go_round(request))
+            delay = self._rounds.delay(self.bundles.rounds(request), self._jitter)
+            self.clock.call_after(delay, lambda: self._go_round(request))
 
     def _go_round(self, request: RequestLease) -> None:
         if request.lease_id in self.queue and self.bundles.go_round(request):

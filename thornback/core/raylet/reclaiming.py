@@ -8,7 +8,7 @@ from thornback.core.messages import ReclaimLeases, TakeBack
 from thornback.core.ports import Ports
 from thornback.core.raylet.grants import Grant, RayletGrants
 from thornback.core.resources import Resources, add, subtract
-from thornback.core.scheduling.fair_queue import FairQueue, Shape, shape_of
+from thornback.core.scheduling.fair_queue import FairQueue, Shape
 
 
 class Reclaiming:
@@ -47,22 +47,31 @@ class Reclaiming:
     def _ask_for_idle(self) -> None:
         """Holders that keep workers without work are told, once, that others want them."""
         asked: dict[Address, list[LeaseId]] = {}
-        alone = not self.grants.waiting_cpu and len(self.queue.shapes()) == 1
+        only = self._only_shape()
         for lease_id, grant in self.grants.table.items():
-            request = grant.request
-            if grant.asked or grant.worker is None or request.actor_id or not grant.held:
-                continue
-            if alone and self.queue.has_shape(shape_of(request)):
+            if grant.asked or grant.shape == only or not grant.has_task:
                 continue
             grant.asked = True
-            asked.setdefault(request.holder, []).append(lease_id)
+            asked.setdefault(grant.request.holder, []).append(lease_id)
         for holder, lease_ids in asked.items():
             self.transport.send(holder, ReclaimLeases(tuple(lease_ids), when_idle=True))
+
+    def _only_shape(self) -> Shape | None:
+        """The shape of all that waits, if it is one: nothing is won by taking a lease of that shape for it."""
+        shapes = self.queue.shapes()
+        return shapes[0][0] if len(shapes) == 1 and not self.grants.waiting_cpu else None
 
     def _reclaim(self) -> None:
         self._timer = False
         if not self.queue and not self.grants.waiting_cpu:
             return
+        only = self._only_shape()
+        if any(grant.shape != only for grant in self.grants.table.values()):
+            self._take_turns()
+        self._timer = True
+        self.clock.call_after(max(self.config.lease_quantum, MILLISECOND), self._reclaim)
+
+    def _take_turns(self) -> None:
         round_ = _Round(self.grants)
         for grant in self.grants.waiting_cpu.values():
             victim = round_.from_largest(grant.request.strategy.group)
@@ -77,8 +86,6 @@ class Reclaiming:
                 if victim is None:
                     break
                 self.ask_back(victim)
-        self._timer = True
-        self.clock.call_after(max(self.config.lease_quantum, MILLISECOND), self._reclaim)
 
     def on_take_back(self, sender: Address, message: TakeBack) -> None:
         """A job has more than its part of the cluster."""
@@ -109,7 +116,7 @@ class Reclaiming:
 
 def may_return(grant: Grant, grants: RayletGrants) -> bool:
     """Whether the lease comes back to the node when its holder is asked for it."""
-    return grant.pool is grants.free and not grant.request.actor_id and grant.worker is not None and bool(grant.held)
+    return grant.pool is grants.free and grant.has_task
 
 
 class _Round:
@@ -124,10 +131,9 @@ class _Round:
         self.held: dict[TaskId, dict[Shape, list[Grant]]] = {}
         """Leases of tasks by placement group (empty: the node itself) and shape; those first that come back anyway."""
         for grant in sorted(grants.table.values(), key=lambda grant: not grant.closing):
-            request = grant.request
-            if grant.worker is not None and not request.actor_id and grant.held:
-                here = self.held.setdefault(request.strategy.group, {})
-                here.setdefault(shape_of(request), []).append(grant)
+            if grant.has_task:
+                here = self.held.setdefault(grant.request.strategy.group, {})
+                here.setdefault(grant.shape, []).append(grant)
 
     def from_largest(self, group: TaskId) -> Grant | None:
         """A lease of whoever has most."""
