@@ -75,6 +75,9 @@ CASES: dict[str, Case] = {
         ),
         QUICK,
     ),
+    "a reader behind a cut, whose node was given up, may find that its object was let go": Case(
+        "borrowed", 8, (1051,), (p.Cut(at=1.8404, until=2.6564, a=[0, 2, 5], b=[1, 3, 4, 6, 7]),), QUICK
+    ),
     "no node is declared dead when the clock of the head jumps": Case(
         "ledger", 5, (1,), (p.ClockStep(node=0, seconds=8, at=1.18),), QUICK
     ),

@@ -342,6 +342,17 @@ KEPT: list[tuple[type[Checker], str, Fill]] = [
     (inv.Freed, "its owner's word", lambda s: s.event("object.deleted", OBJECT, (NODE, True, True, True))),
     (inv.Freed, "a copy", lambda s: s.event("object.deleted", OBJECT, (NODE, True, False, False))),
     (
+        inv.Freed,
+        "a reader on a node that was given up",
+        lambda s: (
+            s.event("node.dead", OTHER, "")
+            .event("object.released", OBJECT)
+            .message(
+                DRIVER, SECOND, m.ObjectContent(OBJECT, error_value(errors.ObjectLostError("freed", OBJECT.hex())))
+            )
+        ),
+    ),
+    (
         inv.Memory,
         "read, then freed, then used again",
         lambda s: (

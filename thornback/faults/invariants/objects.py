@@ -185,6 +185,11 @@ class Freed(Checker):
         self.holders: Holders = lambda object_id: []
         self._unreadable: dict[ObjectId, None] = {}
         self._released: dict[ObjectId, None] = {}
+        self._given_up: dict[NodeId, None] = {}
+
+    def on_node_dead(self, time: int, subject: bytes, detail: Detail) -> None:
+        """The GCS has given up a node: what its processes refer to counts no more, even while they live on."""
+        self._given_up[subject] = None
 
     def on_object_unreadable(self, time: int, subject: bytes, detail: Detail) -> None:
         """A spill file is damaged: what follows is not the store's choice."""
@@ -200,6 +205,8 @@ class Freed(Checker):
 
     def saw_object_content(self, time: int, sender: bytes, to: bytes, message: ObjectContent) -> None:
         """A process that asked for an object is told what it is."""
+        if node_of(to) in self._given_up:
+            return
         content = message.content
         if isinstance(content, Value) and content.is_error and message.object_id in self._released:
             name, identifier = describe_error(content)
