@@ -78,7 +78,7 @@ class EndJob(Message, frozen=True, tag=45):
 
 
 class JobEnded(Message, frozen=True, tag=46):
-    """GCS to raylets: end the workers of that job."""
+    """GCS to raylets: end the workers of that job that serve nobody."""
 
     job_id: JobId
 

@@ -13,7 +13,6 @@ from thornback.core.ids import GCS, Address, JobId, NodeId, WorkerId, is_node, n
 from thornback.core.messages import (
     Death,
     Deaths,
-    EndJob,
     GcsStarted,
     GetView,
     Heartbeat,
@@ -281,10 +280,7 @@ class Raylet:
 
     def peer_down(self, address: Address, reason: str) -> None:
         """A process of this node closed its connection; for a driver that is its end."""
-        job_id = self.drivers.pop(address, None)
-        if job_id is not None:
-            if job_id:
-                self.gcs.send(EndJob(job_id))
+        if self.drivers.pop(address, None) is not None:
             self._process_ended(address, reason or "the driver has ended")
 
     def worker_exited(self, worker_id: WorkerId, detail: str) -> None:
@@ -330,10 +326,10 @@ class Raylet:
                 self.transport.send(process, Deaths(tuple(news)))
 
     def on_job_ended(self, sender: Address, message: JobEnded) -> None:
-        """A program is over: its task workers end; the GCS ends its actors."""
+        """A program is over: its workers without a lease end. The GCS ends its actors, and what ran for its driver or
+        for them ends with its holder; what runs for a detached actor goes on."""
         for worker in self.pool.of_job(message.job_id):
-            grant = self.grants.table.get(worker.lease_id)
-            if grant is None or not grant.request.actor_id:
+            if not worker.lease_id:
                 self.pool.kill(worker, "its job has ended")
 
     # --- State
