@@ -81,6 +81,20 @@ CASES: dict[str, Case] = {
     "no node is declared dead when the clock of the head jumps": Case(
         "ledger", 5, (1,), (p.ClockStep(node=0, seconds=8, at=1.18),), QUICK
     ),
+    "a node that was given up after the GCS had come back is told so": Case(
+        "map_reduce",
+        3,
+        (113,),
+        (p.CrashGcs(after=p.Trigger(message="LeaseGranted", count=5), restart_after=1.0), p.Cut(at=2.0, until=3.0)),
+        QUICK,
+    ),
+    "a name is free when the end of its actor is durable, though the GCS ended before it could say so": Case(
+        "drivers",
+        2,
+        (21,),
+        (p.SlowCommits(at=0.8, until=1.0, delay=0.2), p.CrashGcs(at=1.0, restart_after=1.0, unsynced="kept")),
+        QUICK,
+    ),
 }
 
 

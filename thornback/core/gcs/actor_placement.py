@@ -87,7 +87,7 @@ class ActorPlacement:
             self.actors.died(actor, reason, error_value(error))
         elif actor.reason != reason:
             actor.reason = reason
-            self.actors.tell_subscribers(actor)
+            self.actors.news.tell(actor)
 
     # --- Leases
 

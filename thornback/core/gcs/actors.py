@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from thornback.core.gcs.actor import Actor, decode_spec, encode
+from thornback.core.gcs.actor_news import ActorNews
 from thornback.core.gcs.actor_placement import ActorPlacement
 from thornback.core.gcs.restarts import Restarts
-from thornback.core.gcs.subscribers import Subscribers
 from thornback.core.ids import ActorId, Address, JobId, LeaseId, NodeId, node_of, owner_of, short
 from thornback.core.messages import (
     ALIVE,
@@ -18,7 +18,6 @@ from thornback.core.messages import (
     ActorExiting,
     ActorOutOfScope,
     ActorRegistered,
-    ActorUpdate,
     CancelLease,
     CreateActor,
     EndWorker,
@@ -31,7 +30,6 @@ from thornback.core.messages import (
     NamedActor,
     RegisterActor,
     ReturnLease,
-    SubscribeActor,
     Value,
 )
 
@@ -54,7 +52,7 @@ class ActorTable:
         self.config = gcs.config
         self.table: dict[ActorId, Actor] = {}
         self.names: dict[tuple[str, str], ActorId] = {}
-        self.subscribers = Subscribers()
+        self.news = ActorNews(self)
         self.by_group: dict[bytes, dict[ActorId, Actor]] = {}
         """Live actors of each placement group."""
         self.placement = ActorPlacement(gcs, self)
@@ -81,10 +79,13 @@ class ActorTable:
             self.placement.by_lease[actor.lease_id] = actor
 
     def loaded(self) -> None:
-        """All rows are here: go on where the last GCS was."""
+        """All rows are here: go on where the last GCS was. It may have ended before it could trace them."""
+        for actor_id in self.ended:
+            self.news.trace_state(self.table[actor_id])
         for actor in list(self.table.values()):
             if actor.state == DEAD:
                 continue
+            self.news.trace_registered(actor)
             if not actor.spec.detached:
                 self.gcs.nodes.expect(node_of(owner_of(actor.actor_id)))
             if actor.lease_id:
@@ -113,10 +114,8 @@ class ActorTable:
             return
         actor = self.table[spec.actor_id] = Actor(spec)
         self._index(actor)
-        if self.trace.enabled:
-            detail = (spec.namespace, spec.name, spec.max_restarts, spec.out_of_order)
-            self.trace.event("actor.registered", spec.actor_id, detail)
-        self.subscribers.add(spec.actor_id, sender)
+        self.news.trace_registered(actor)
+        self.news.subscribe(spec.actor_id, sender)
         self.gcs.journal.write(self.specs, spec.actor_id, encode(spec))
         self.save(actor)
         self.transport.send(sender, ActorRegistered(spec.actor_id, b"", b""))
@@ -136,21 +135,6 @@ class ActorTable:
             self.transport.send(sender, NamedActor(message.request, b"", b""))
         else:
             self.transport.send(sender, NamedActor(message.request, actor.actor_id, actor.spec.handle))
-
-    def on_subscribe_actor(self, sender: Address, message: SubscribeActor) -> None:
-        """A caller wants to know where the actor is, from now on."""
-        actor = self.table.get(message.actor_id)
-        if actor is not None:
-            if actor.state != DEAD:
-                self.subscribers.add(message.actor_id, sender)
-            self.transport.send(sender, self._update_of(actor))
-        elif message.owner_died or self.is_dead(owner_of(message.actor_id)):
-            self._tell_gone(sender, message.actor_id, "it has ended, or its owner has")
-        else:
-            self.subscribers.add(message.actor_id, sender)
-
-    def _tell_gone(self, subscriber: Address, actor_id: ActorId, reason: str) -> None:
-        self.transport.send(subscriber, ActorUpdate(actor_id, DEAD, 0, b"", reason))
 
     # --- Incarnations
 
@@ -239,7 +223,7 @@ class ActorTable:
         if self.names.get((spec.namespace, spec.name)) == spec.actor_id:
             del self.names[(spec.namespace, spec.name)]
         self.publish(actor)
-        self.subscribers.drop_subject(spec.actor_id)
+        self.news.drop(spec.actor_id)
         actor.slim()
         self.gcs.journal.write(self.specs, spec.actor_id, encode(actor.spec))
         self.ended[spec.actor_id] = None
@@ -248,6 +232,16 @@ class ActorTable:
         self.gcs.groups.actor_died(spec.actor_id)
         if spec.checkpoint_every:
             self.gcs.checkpoints.actor_died(spec.actor_id)
+
+    def publish(self, actor: Actor, moved: bool = False) -> None:
+        """Its state has changed: make that durable, and tell who wants to know.
+
+        Args:
+            moved: the last incarnation has answered all that it has started.
+        """
+        self.save(actor)
+        self.news.trace_state(actor)
+        self.news.tell(actor, moved)
 
     def cannot_save(self, actor: Actor, error: Value | None) -> None:
         """It was to save its state and could not: nothing that it does from now on could be recovered."""
@@ -303,7 +297,7 @@ class ActorTable:
         self._dead_processes[address] = None
         if len(self._dead_processes) > self.config.dead_actors:
             del self._dead_processes[next(iter(self._dead_processes))]
-        self.subscribers.process_died(address)
+        self.news.process_died(address, reason)
         for actor in list(self.table.values()):
             if actor.state == DEAD:
                 continue
@@ -311,11 +305,6 @@ class ActorTable:
                 self.died(actor, f"its owner {short(owner_of(actor.actor_id))} has ended: {reason}")
             elif actor.lease_id and actor.lease_node == address:
                 self.lease_gone(actor, reason)
-        for actor_id in self.subscribers.subjects_owned_by(address):
-            if actor_id not in self.table:
-                for subscriber in self.subscribers.of(actor_id):
-                    self._tell_gone(subscriber, actor_id, f"its owner has ended: {reason}")
-                self.subscribers.drop_subject(actor_id)
 
     def lease_gone(self, actor: Actor, reason: str) -> None:
         """The node does not hold its lease any more: without a worker it is only placed again."""
@@ -362,36 +351,19 @@ class ActorTable:
         for actor in list(self.by_group.get(group_id, {}).values()):
             self.placement.group_removed(actor, reason)
 
+    def is_over(self, actor_id: ActorId) -> bool:
+        """Whether the actor has ended for good; one that nobody remembers has."""
+        actor = self.table.get(actor_id)
+        return actor is None or actor.state == DEAD
+
     def is_dead(self, address: Address) -> bool:
         """Whether this process, or its node, is known to have ended."""
         return address in self._dead_processes or node_of(address) in self._dead_processes
 
-    # --- News
-
-    def _update_of(self, actor: Actor, moved: bool = False) -> ActorUpdate:
-        worker_id = actor.worker_id if actor.state == ALIVE else b""
-        return ActorUpdate(actor.actor_id, actor.state, actor.incarnation, worker_id, actor.reason, actor.error, moved)
-
-    def publish(self, actor: Actor, moved: bool = False) -> None:
-        """Its state has changed: make that durable, and tell who wants to know.
-
-        Args:
-            moved: the last incarnation has answered all that it has started.
-        """
-        self.save(actor)
-        if self.trace.enabled:
-            detail = (actor.state, actor.incarnation, actor.worker_id, self.restarts.allowed(actor))
-            self.trace.event("actor.state", actor.actor_id, detail)
-        self.tell_subscribers(actor, moved)
-
-    def tell_subscribers(self, actor: Actor, moved: bool = False) -> None:
-        """Say how the actor is, and why."""
-        update = self._update_of(actor, moved)
-        for subscriber in self.subscribers.of(actor.actor_id):
-            self.transport.send(subscriber, update)
+    # --- For people
 
     def rows(self) -> list[dict[str, Any]]:
-        """For people."""
+        """One per actor."""
         return [
             {
                 "actor_id": actor.actor_id.hex(),

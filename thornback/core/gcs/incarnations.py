@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thornback.core.ids import Address
+from thornback.core.ids import Address, node_of
 from thornback.core.messages import BarrierPassed, CommitBarrier, GcsStarted, MeetGcs, Message
 
 if TYPE_CHECKING:
@@ -52,7 +52,11 @@ class Incarnations:
         self.transport.send(node, GcsStarted(self.present))
 
     def accepts(self, sender: Address, message: Message) -> bool:
-        """Whether the sender knows whom it speaks to; it is told if not. Everybody knows the first incarnation."""
+        """Whether the sender knows whom it speaks to; it is told if not. Everybody knows the first incarnation. Of a
+        node that was given up and does not know it yet, only the raylet is listened to, which the handlers fence."""
+        node = node_of(sender)
+        if self.gcs.nodes.is_dead(node):
+            return sender == node
         if self.present == 1 or sender in self._met or type(message) is MeetGcs:
             return True
         self.announce(sender)

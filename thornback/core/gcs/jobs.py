@@ -44,25 +44,29 @@ class JobTable:
         self.clock = gcs.ports.clock
         self.transport = gcs.ports.transport
         self.table: dict[JobId, Job] = {}
+        self._running: dict[JobId, Job] = {}
         self.last = 0
 
     def load(self, key: bytes, value: bytes) -> None:
         """Take over a committed row: numbers are not used twice."""
         job = _decode(value)
         self.table[job.job_id] = job
+        if job.ended is None:
+            self._running[job.job_id] = job
         self.last = max(self.last, job.job_id)
 
     def loaded(self) -> None:
         """All rows are here: drivers on nodes that do not come back are missed."""
-        for job in self.table.values():
-            if job.ended is None:
-                self.gcs.nodes.expect(node_of(job.driver))
+        for job in self._running.values():
+            self.gcs.nodes.expect(node_of(job.driver))
 
     def _save(self, job: Job) -> None:
         self.gcs.journal.write(self.name, str(job.job_id).encode(), _encode(job))
 
     def on_start_job(self, sender: Address, message: StartJob) -> None:
         """A driver has connected."""
+        if self.gcs.actors.is_dead(sender):
+            return
         for job in self.table.values():
             if job.driver == sender:
                 self.transport.send(sender, JobStarted(job.job_id, job.namespace, job.terms))
@@ -71,7 +75,7 @@ class JobTable:
         job_id = self.last
         namespace = message.namespace or f"job-{job_id}"
         job = Job(job_id, sender, namespace, message.entrypoint, message.metadata, message.terms, self.clock.now())
-        self.table[job_id] = job
+        self.table[job_id] = self._running[job_id] = job
         self._save(job)
         self.transport.send(sender, JobStarted(job_id, namespace, job.terms))
 
@@ -81,7 +85,7 @@ class JobTable:
         return JobTerms() if job is None else job.terms
 
     def on_end_job(self, sender: Address, message: EndJob) -> None:
-        """A driver has ended, by its own word or its raylet's."""
+        """A driver leaves."""
         job = self.table.get(message.job_id)
         if job is not None:
             self.end(job, "its job has ended")
@@ -91,6 +95,7 @@ class JobTable:
         if job.ended is not None:
             return
         job.ended = self.clock.now()
+        del self._running[job.job_id]
         self._save(job)
         self.gcs.actors.job_ended(job.job_id, reason)
         self.gcs.groups.job_ended(job.job_id)
@@ -104,15 +109,18 @@ class JobTable:
     def jobs_held(self, node: Address, jobs: tuple[JobId, ...]) -> None:
         """A node has workers of these jobs: it may not have heard of the end of some."""
         for job_id in jobs:
-            job = self.table.get(job_id)
-            if job is None or job.ended is not None:
+            if self.has_ended(job_id):
                 self.transport.send(node, JobEnded(job_id))
 
-    def node_died(self, address: Address) -> None:
-        """Drivers on that node have ended with it."""
-        for job in list(self.table.values()):
+    def has_ended(self, job_id: JobId) -> bool:
+        """Whether the job is over; one that nobody remembers is."""
+        return job_id not in self._running
+
+    def process_died(self, address: Address, reason: str) -> None:
+        """A driver, or a node with those that ran there, has ended."""
+        for job in list(self._running.values()):
             if job.driver.startswith(address):
-                self.end(job, "the node of its driver has died")
+                self.end(job, f"its driver has ended: {reason}")
 
     def rows(self) -> list[dict[str, Any]]:
         """For people."""

@@ -134,6 +134,10 @@ class NodeTable:
         """Whether the GCS runs there."""
         return node == self._head
 
+    def is_dead(self, node: NodeId) -> bool:
+        """Whether the node was given up."""
+        return node in self._dead
+
     def begin_draining(self, node: NodeId) -> None:
         """The node gets no more work from now on."""
         known = self.view.nodes.get(node)
@@ -194,7 +198,6 @@ class NodeTable:
         name = self._name(node)
         self._spread(Deaths((Death(node, f"node {name} died: {reason}"),)), None)
         self.gcs.slow_nodes.node_died(node)
-        self.gcs.jobs.node_died(node)
         self.gcs.drains.node_died(node)
         self.gcs.process_died(node, f"node {name} died: {reason}")
         while len(self._dead) > DEAD_KEPT:

@@ -57,6 +57,11 @@ class GroupTable:
     def loaded(self) -> None:
         """All rows are here: nodes that do not come back are missed, and lose their bundles."""
         for group in self.table.values():
+            if group.state == REMOVED:
+                self._trace_state(group)
+        for group in self.table.values():
+            if group.state != REMOVED:
+                self._trace_registered(group)
             for node in group.nodes:
                 if node:
                     self.gcs.nodes.expect(node)
@@ -82,15 +87,31 @@ class GroupTable:
                 group, f"the name {spec.name!r} is taken by a live placement group in namespace {spec.namespace!r}"
             )
             return
+        gone = self._maker_gone(group)
+        if gone:
+            self.end(group, gone)
+            return
         self._index(group)
-        if self.trace.enabled:
-            self.trace.event("group.registered", spec.group_id, (spec.namespace, spec.name))
+        self._trace_registered(group)
         self.reservations.waiting[spec.group_id] = group
         self.reservations.place(group)
         if not group.attempt and group.state == PENDING:
             self.publish(group)
         else:
             self._save(group)
+
+    def _maker_gone(self, group: Group) -> str:
+        """Why a group that is only now heard of has ended already; "" if it has not."""
+        spec = group.spec
+        if spec.detached:
+            return ""
+        if not spec.actor_id:
+            return "its job has ended" if self.gcs.jobs.has_ended(spec.job_id) else ""
+        return "the actor that made it has ended" if self.gcs.actors.is_over(spec.actor_id) else ""
+
+    def _trace_registered(self, group: Group) -> None:
+        if self.trace.enabled:
+            self.trace.event("group.registered", group.spec.group_id, (group.spec.namespace, group.spec.name))
 
     def _index(self, group: Group) -> None:
         spec = group.spec
@@ -241,11 +262,14 @@ class GroupTable:
         """Its state has changed: make that durable, and tell those who want to know."""
         group.version += 1
         self._save(group)
-        if self.trace.enabled:
-            self.trace.event("group.state", group.spec.group_id, (group.state, tuple(group.nodes)))
+        self._trace_state(group)
         update = group.update()
         for subscriber in self.subscribers.of(group.spec.group_id):
             self.transport.send(subscriber, update)
+
+    def _trace_state(self, group: Group) -> None:
+        if self.trace.enabled:
+            self.trace.event("group.state", group.spec.group_id, (group.state, tuple(group.nodes)))
 
     def rows(self) -> list[dict[str, Any]]:
         """For people."""

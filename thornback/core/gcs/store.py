@@ -59,6 +59,7 @@ class GlobalControlStore:
             self.nodes,
             self.jobs,
             self.actors,
+            self.actors.news,
             self.actors.placement,
             self.actors.restarts,
             self.checkpoints,
@@ -101,10 +102,12 @@ class GlobalControlStore:
                     load(row.key, row.value)
 
     def process_died(self, address: Address, reason: str) -> None:
-        """A process or a node has ended for good. Groups first: an actor of theirs must not be sent there again."""
+        """A process or a node has ended for good. Groups before actors: an actor of theirs must not be sent there
+        again. Jobs last: what was the driver's own has ended with its owner by then."""
         self.incarnations.process_died(address)
         self.groups.process_died(address)
         self.actors.process_died(address, reason)
+        self.jobs.process_died(address, reason)
 
     def view_changed(self) -> None:
         """Nodes or their resources have changed: what waits for them may go on."""
