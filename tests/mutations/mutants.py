@@ -63,7 +63,7 @@ MUTANTS: dict[str, Mutant] = {
         30,
     ),
     "a pin is never given back": Mutant(
-        "thornback.core.owner.objects",
+        "thornback.core.owner.blocks",
         "        self.transport.send(self.node_id, UnpinObject(object_id, 1))\n\n    def _idle_over",
         "        pass\n\n    def _idle_over",
         "pressure",

@@ -10,7 +10,7 @@ from thornback.core import errors
 from thornback.core.ids import ObjectId
 from thornback.core.messages import Content, ObjectAllocated, Stored, Value
 from thornback.core.objects import layout
-from thornback.core.owner.objects import Block
+from thornback.core.owner.blocks import Block
 from thornback.core.owner.references import Reference
 from thornback.core.runtime import Runtime, Waiter
 from thornback.core.serialization import Serialized, covering, dumps, loads, loads_value
@@ -62,7 +62,7 @@ def store(runtime: Runtime, object_id: ObjectId, value: Serialized, origin: str 
         if answer.offset == -1:
             raise errors.ObjectStoreFullError(answer.reason)
         if answer.offset >= 0:
-            owner.objects.memory.write(answer.offset, parts)
+            owner.blocks.memory.write(answer.offset, parts)
     except BaseException:
         with runtime.turn:
             owner.writing.abort(object_id)
@@ -96,12 +96,12 @@ class Fetch:
         if type(reference.content) is Value:
             self._arrived(reference.object_id, None)
         else:
-            self.runtime.core.owner.objects.make_local(reference, partial(self._arrived, reference.object_id))
+            self.runtime.core.owner.blocks.make_local(reference, partial(self._arrived, reference.object_id))
 
     def _arrived(self, object_id: ObjectId, block: Block | None) -> None:
         if self.abandoned:
             if block is not None:
-                self.runtime.core.owner.objects.unused(object_id)
+                self.runtime.core.owner.blocks.unused(object_id)
             self.runtime.core.owner.references.release(object_id)
         else:
             self.blocks[object_id] = block
@@ -113,7 +113,7 @@ class Fetch:
         owner = self.runtime.core.owner
         for object_id, block in self.blocks.items():
             if block is not None:
-                owner.objects.unused(object_id)
+                owner.blocks.unused(object_id)
             owner.references.release(object_id)
 
     def contents(self) -> dict[ObjectId, Value | memoryview]:
@@ -122,7 +122,7 @@ class Fetch:
         found: dict[ObjectId, Value | memoryview] = {}
         for object_id, block in self.blocks.items():
             if block is not None:
-                found[object_id] = block.failure or owner.objects.read(object_id, block)
+                found[object_id] = block.failure or owner.blocks.read(object_id, block)
             else:
                 content = owner.references.table[object_id].content
                 assert isinstance(content, Value)
@@ -189,8 +189,8 @@ def _cover(runtime: Runtime, object_id: ObjectId, content: Value | memoryview) -
 
 def _present(runtime: Runtime, object_ids: Sequence[ObjectId]) -> dict[ObjectId, Value | memoryview] | None:
     """Within a turn: what to unpickle, if all of it is in this process already."""
-    objects = runtime.core.owner.objects
-    table, blocks = runtime.core.owner.references.table, objects.blocks
+    owner = runtime.core.owner
+    table, blocks = owner.references.table, owner.blocks.table
     for object_id in object_ids:
         reference = table.get(object_id)
         if reference is None or not (type(reference.content) is Value or object_id in blocks):
@@ -205,7 +205,7 @@ def _present(runtime: Runtime, object_ids: Sequence[ObjectId]) -> dict[ObjectId,
         else:
             block = blocks[object_id]
             block.users += 1
-            found[object_id] = objects.read(object_id, block)
+            found[object_id] = owner.blocks.read(object_id, block)
         _cover(runtime, object_id, found[object_id])
     return found
 
@@ -267,8 +267,8 @@ def when_ready(runtime: Runtime, object_id: ObjectId, callback: Callable[[], Non
 
         def local(block: Block | None) -> None:
             if block is not None:
-                owner.objects.unused(object_id)
+                owner.blocks.unused(object_id)
             owner.references.release(object_id)
             callback()
 
-        owner.objects.make_local(reference, local)
+        owner.blocks.make_local(reference, local)

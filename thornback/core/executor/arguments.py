@@ -68,6 +68,7 @@ class Arguments:
         self._executor = executor
         self._owner = executor.owner
         self._objects = executor.owner.objects
+        self._blocks = executor.owner.blocks
         self._references = executor.owner.references
         self._transport = executor.transport
         self._large: dict[TaskId, Large] = {}
@@ -75,8 +76,8 @@ class Arguments:
         self._counter = 0
         self.waiting: dict[TaskId, Execution] = {}
         self._ahead = 0
-        self._ahead_limit = min(config.prefetch_limit, self._objects.memory.capacity // 16)
-        self._objects.before_trim = self._make_way
+        self._ahead_limit = min(config.prefetch_limit, self._blocks.memory.capacity // 16)
+        self._blocks.before_trim = self._make_way
 
     # --- Of tasks
 
@@ -131,7 +132,7 @@ class Arguments:
         found: dict[ObjectId, Value | memoryview] = {}
         for object_id in large.object_ids:
             if object_id in large.pinned:
-                found[object_id] = self._objects.read(object_id, self._objects.blocks[object_id])
+                found[object_id] = self._blocks.read(object_id, self._blocks.table[object_id])
             else:
                 content = self._references.table[object_id].content
                 assert isinstance(content, Value)
@@ -175,7 +176,7 @@ class Arguments:
                 return
             if isinstance(content, Stored):
                 wanted.append(Wanted(object_id, content.size, content.nodes))
-        blocks = self._objects.blocks
+        blocks = self._blocks.table
         if all(each.object_id in blocks for each in wanted):
             for each in wanted:
                 blocks[each.object_id].users += 1
@@ -202,7 +203,7 @@ class Arguments:
             return
         large.request = 0
         for object_id, offset, size in message.blocks:
-            self._objects.adopt(object_id, offset, size, 1)
+            self._blocks.adopt(object_id, offset, size, 1)
         self._here(large, tuple(object_id for object_id, _, _ in message.blocks))
 
     def on_arguments_failed(self, sender: Address, message: ArgumentsFailed) -> None:
@@ -229,7 +230,7 @@ class Arguments:
         self._objects.unwatch(large.object_ids, large.known)
         pinned, large.pinned = large.pinned, ()
         for object_id in pinned:
-            self._objects.unused(object_id)
+            self._blocks.unused(object_id)
         if not large.taken:
             self._release(large)
 

@@ -58,5 +58,5 @@ def _row(owner: Owner, reference: Reference) -> dict[str, Any]:
         "nodes": [node.hex() for node in content.nodes] if isinstance(content, Stored) else [],
         "call_site": origin if isinstance(origin, str) else f"task {origin.name}",
         "age_s": (owner.ports.clock.now() - reference.made) / SECOND if reference.made else 0.0,
-        "mapped": reference.object_id in owner.objects.blocks,
+        "mapped": reference.object_id in owner.blocks.table,
     }

@@ -45,6 +45,7 @@ from thornback.core.messages import (
 )
 from thornback.core.owner import ledger
 from thornback.core.owner.actors import Actors
+from thornback.core.owner.blocks import Blocks
 from thornback.core.owner.groups import Groups
 from thornback.core.owner.leases import Leases
 from thornback.core.owner.objects import Objects
@@ -85,9 +86,8 @@ class Owner:
         self.arrived: deque[tuple[Sequence[ObjectId], ObjectId | list[ObjectId] | None]] = deque()
         """References that were made from bytes, with what keeps them alive; as ``dropped``, and settled before."""
         self.references = ReferenceTable(worker_id, ports.transport, self._released, self._forgotten)
-        self.objects = Objects(
-            self.references, ports, memory, lambda reference: self.tasks.lineage.recover(reference), config.pin_hold
-        )
+        self.objects = Objects(self.references, ports, lambda reference: self.tasks.lineage.recover(reference))
+        self.blocks = Blocks(self.objects, ports, memory, config)
         self.gcs = GcsClient(ports, config)
         self.gcs.returned = self._gcs_returned
         self.writing = Writing(self.node_id, ports.transport)
@@ -102,6 +102,7 @@ class Owner:
             self.references,
             self.references.handovers,
             self.objects,
+            self.blocks,
             self.writing,
             self.streams,
             self.actors,
@@ -136,7 +137,7 @@ class Owner:
 
     def end_turn(self) -> None:
         """Settle collected references, then send what is ready to go."""
-        if self.dropped or self.arrived or self.objects.views_ended:
+        if self.dropped or self.arrived or self.blocks.views_ended:
             self.settle()
         self.actors.end_turn()
         self.leases.end_turn()
@@ -153,9 +154,11 @@ class Owner:
                     self.streams.close(identifier)
                 else:
                     self.references.settle_id(identifier)
-        self.objects.end_turn()
+        self.blocks.end_turn()
 
     def _released(self, reference: Reference) -> None:
+        if self.blocks.table:
+            self.blocks.forgotten(reference.object_id)
         self.objects.value_released(reference)
         if self.actors.creations:
             actor_id = reference.object_id[:TASK_ID_SIZE]
@@ -163,8 +166,8 @@ class Owner:
                 self.actors.handle_released(actor_id)
 
     def _forgotten(self, reference: Reference) -> None:
-        if self.objects.blocks:
-            self.objects.reference_forgotten(reference.object_id)
+        if self.blocks.table:
+            self.blocks.forgotten(reference.object_id)
         if reference.owned:
             self.tasks.lineage.return_forgotten(reference)
         if self.actors.clients and reference.object_id[:TASK_ID_SIZE] in self.actors.clients:

@@ -205,7 +205,7 @@ class OwnerReasons:
             content = None if reference is None else reference.content
             if content is None or wait.call == ARGUMENT:
                 missing.append(subject_of(wait.call, identifier, owner.worker_id))
-            elif isinstance(content, Stored) and wait.call == GET and identifier not in owner.objects.blocks:
+            elif isinstance(content, Stored) and wait.call == GET and identifier not in owner.blocks.table:
                 missing.append(Subject(owner.node_id, COPY, identifier))
         needed = wait.needed - (len(wait.identifiers) - len(missing))
         if needed >= len(missing):
