@@ -25,6 +25,15 @@ QUICK = {"heartbeat_period": 200_000_000}
 """Nodes are declared dead after a second, so that those behind a cut live on as zombies."""
 
 CASES: dict[str, Case] = {
+    "an actor does not live by what its ended worker has said before": Case(
+        "gpus",
+        5,
+        (33,),
+        (
+            p.CrashWorker(node=4, moment="running", nth=6),
+            p.CrashWorker(node=4, moment="before_running", nth=7),
+        ),
+    ),
     "a generator that runs again does not wait where its consumer has been": Case(
         "streaming", 6, (2, 10, 17), (p.CrashNode(node=4, at=0.55, reboot_after=2.662),)
     ),

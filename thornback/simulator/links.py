@@ -92,6 +92,11 @@ class Endpoint:
         """At the other end."""
         return self._link.target
 
+    @property
+    def outstanding(self) -> int:
+        """Parcels that the peer has not acknowledged."""
+        return self._protocol.outstanding
+
     def post(self, to: Address, messages: list[Message], cause: int) -> None:
         """Send; what is not worth repeating goes by itself."""
         reliable = [message for message in messages if message.reliable]

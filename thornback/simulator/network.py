@@ -206,6 +206,12 @@ class Network:
         self._holding: list[Link] = []
         self._push = engine._queue
 
+    @property
+    def held(self) -> int:
+        """Batches between processes that live, which wait for the end of a cut."""
+        links = [link for link in self._holding if not (link.source.ended or link.target.ended)]
+        return sum(len(link.held) for link in links)
+
     # --- Who is where
 
     def attach(self, process: Process, *addresses: Address) -> None:

@@ -162,6 +162,11 @@ class World:
     # --- What is going on
 
     @property
+    def faults_end(self) -> float:
+        """When the last fault of its plan is over, in virtual seconds."""
+        return 0.0 if self._plan is None else self._plan.end
+
+    @property
     def now(self) -> float:
         """Virtual seconds since the start."""
         return self.engine._now / 1e9

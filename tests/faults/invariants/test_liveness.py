@@ -11,12 +11,14 @@ import pytest
 import thornback as ray
 from tests.faults.invariants.stream import DRIVER, LATER, NODE, OBJECT, OTHER, TASK, WORKER, Stream
 from thornback.core.ids import task_id
-from thornback.core.messages import RequestLease, Strategy
+from thornback.core.messages import Heartbeat, RemoveBorrower, RequestLease, Strategy
 from thornback.core.objects.entry import Entry
+from thornback.core.owner.lease_requests import LeaseRequests
 from thornback.faults import invariants as inv
 from thornback.faults.invariants import LIVENESS, Checker
 from thornback.faults.run import Setup, run_once
 from thornback.simulator import simulate
+from thornback.simulator.conditions import Rule
 
 Tamper = Callable[[Any], Any]
 
@@ -78,6 +80,11 @@ def let_memory_wait(world: Any) -> None:
     raylet(world).store.room.add((WORKER, OBJECT), 100, False, lambda: False, lambda: None)
 
 
+def let_a_write_wait(world: Any) -> None:
+    """A write that the GCS never says to be durable."""
+    raylet(world).gcs._kept.append((1, Heartbeat()))
+
+
 TAMPERED: list[tuple[type[Checker], str, Tamper]] = [
     (inv.Zero, "a lease is left", leave_a_lease),
     (inv.Zero, "an object is left in memory", leave_an_object),
@@ -90,6 +97,7 @@ TAMPERED: list[tuple[type[Checker], str, Tamper]] = [
     (inv.Views, "the GCS has old amounts", believe_old_amounts),
     (inv.Queues, "lease requests wait", let_a_request_wait),
     (inv.Queues, "demands for memory wait", let_memory_wait),
+    (inv.Queues, "messages to the GCS wait", let_a_write_wait),
 ]
 
 
@@ -147,6 +155,57 @@ def test_a_count_that_is_wrong() -> None:
         ray.shutdown()
 
 
+def test_what_an_owner_waits_for_in_the_end() -> None:
+    with simulate(nodes=1) as world:
+        ray.init()
+        world.run_for(1)
+        [driver] = world.nodes[0].drivers.values()
+        references = driver.core.owner.references
+        assert list(inv.Queues().unsettled(world)) == []
+        references.lookup(OBJECT).covered = []
+        assert [each.where for each in inv.Queues().unsettled(world)] == ["registrations of borrowers wait"]
+        del references.table[OBJECT]
+        references.handovers.given(WORKER, OBJECT, OTHER + b"\0\0\0\7")
+        assert [each.where for each in inv.Queues().unsettled(world)] == ["references that were handed over wait"]
+        ray.shutdown()
+
+
+def test_messages_that_are_never_delivered() -> None:
+    with simulate(nodes=2, seed=3, lossy=True) as world:
+        ray.init()
+        world.run_for(1)
+        [driver] = world.nodes[0].drivers.values()
+        peer = world.nodes[1].process
+        assert peer is not None
+        world.network.link_between(driver, peer)
+        world.network.endpoint(driver, driver.links[peer.address])
+        assert list(inv.Queues().unsettled(world)) == []
+        world.network.conditions.add(Rule(cut=True))
+        driver.endpoints[peer.address].post(peer.address, [RemoveBorrower(OBJECT, 1)], 0)
+        assert [each.where for each in inv.Queues().unsettled(world)] == ["parcels wait to be acknowledged"]
+        ray.shutdown()
+
+
+def test_a_task_that_waits_in_its_owners_queue_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    with simulate(nodes=2, cpus=1, seed=3) as world:
+        checker = inv.Starving()
+        monitor = inv.Monitor([checker])
+        monitor.watch(world)
+        ray.init()
+        refs = [ray.remote(time.sleep).remote(50) for _ in range(3)]
+        world.run_for(20)
+        world.run_for(55)
+        assert not monitor.violations, "it waits for 30 s while both CPUs are in use, and then it runs"
+        ray.get(refs)
+        world.run_for(5)
+        monkeypatch.setattr(LeaseRequests, "ask_for_more", lambda self, group: None)
+        forgotten = ray.remote(time.sleep).remote(1)
+        world.run_for(100)
+        assert [each.where for each in monitor.violations] == ["a task waits while there is room"]
+        ray.cancel(forgotten)
+        ray.shutdown()
+
+
 def test_a_program_that_waits_for_ever() -> None:
     def program() -> None:
         ray.init()
@@ -186,5 +245,5 @@ def test_bundles_of_a_removed_group() -> None:
 
 
 def test_every_liveness_invariant_can_fail() -> None:
-    tested = {checker for checker, _, _ in TAMPERED} | {inv.Rebuilt, inv.Runs, inv.Counts, inv.Returns}
+    tested = {checker for checker, _, _ in TAMPERED} | {inv.Rebuilt, inv.Runs, inv.Starving, inv.Counts, inv.Returns}
     assert tested >= set(LIVENESS), "each is broken by something in this file"

@@ -161,10 +161,10 @@ class ActorTable:
     def on_actor_created(self, sender: Address, message: ActorCreated) -> None:
         """The constructor has returned or raised."""
         actor = self.table.get(message.actor_id)
-        if actor is not None and actor.worker_id == sender and actor.state == ALIVE:
-            return
-        if actor is None or actor.incarnation != message.incarnation or actor.state not in (PENDING, RESTARTING):
+        if actor is None or actor.worker_id != sender or actor.incarnation != message.incarnation:
             self.transport.send(node_of(sender), KillWorker(sender, "it is not the actor's present incarnation"))
+        elif actor.state == ALIVE:
+            return
         elif message.error is not None:
             self.died(actor, "its constructor raised an exception", message.error)
         else:

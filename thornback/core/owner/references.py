@@ -98,6 +98,12 @@ class ReferenceTable:
         self._borrowed_by: dict[WorkerId, dict[ObjectId, None]] = {}
         self._pending_others: dict[tuple[ObjectId, WorkerId], list[Callable[[], None]]] = {}
 
+    @property
+    def pending(self) -> int:
+        """How many registrations, for this process or others, their owners have not confirmed."""
+        own = sum(reference.covered is not None for reference in self.table.values())
+        return own + sum(map(len, self._pending_others.values()))
+
     # --- Local counts
 
     def new_owned(

@@ -10,10 +10,16 @@ from thornback.faults.invariants.custom import invariant
 from thornback.faults.invariants.durable import Acknowledged
 from thornback.faults.invariants.errors import TrueCauses
 from thornback.faults.invariants.groups import Groups
-from thornback.faults.invariants.liveness import Counts, Queues, Rebuilt, Returns, Runs, Views, Zero
+from thornback.faults.invariants.handed_on import HandedOn
+from thornback.faults.invariants.ledgers import Ledgers
+from thornback.faults.invariants.liveness import Counts, Rebuilt, Returns, Runs, Views, Zero
 from thornback.faults.invariants.monitor import Monitor
 from thornback.faults.invariants.objects import Freed, Memory, ResolvesOnce, SealedBytes
+from thornback.faults.invariants.placement import Placement
+from thornback.faults.invariants.queues import Queues
+from thornback.faults.invariants.quotas import Quotas
 from thornback.faults.invariants.resources import Capacity, DeadHolders
+from thornback.faults.invariants.starving import Starving
 from thornback.faults.invariants.tasks import Attempts, Cancelled
 
 if TYPE_CHECKING:
@@ -23,20 +29,24 @@ SAFETY: tuple[type[Checker], ...] = (
     ResolvesOnce,
     Attempts,
     Capacity,
+    Ledgers,
+    Quotas,
     DeadHolders,
     CallOrder,
     Incarnations,
     Restarts,
     Names,
     Groups,
+    Placement,
     Freed,
+    HandedOn,
     SealedBytes,
     Memory,
     TrueCauses,
     Acknowledged,
     Cancelled,
 )
-LIVENESS: tuple[type[Checker], ...] = (Returns, Rebuilt, Counts, Zero, Runs, Views, Queues)
+LIVENESS: tuple[type[Checker], ...] = (Returns, Rebuilt, Counts, Zero, Runs, Starving, Views, Queues)
 INVARIANTS = SAFETY + LIVENESS
 
 __all__ = ["INVARIANTS", "LIVENESS", "SAFETY", "Checker", "Monitor", "Violation", "invariant", "watch"]
@@ -53,5 +63,7 @@ def watch(world: World) -> Monitor:
             checker.peek = truth.peek
         elif isinstance(checker, Freed):
             checker.holders = truth.holders
+        elif isinstance(checker, HandedOn):
+            checker.counts = truth.counts
     monitor.watch(world)
     return monitor

@@ -99,6 +99,8 @@ class Restarts(Checker):
         self._restarts: dict[ActorId, int] = {}
         self._constructed: dict[ActorId, set[int]] = {}
         self._alive: dict[ActorId, tuple[int, WorkerId]] = {}
+        self._over: dict[ActorId, int] = {}
+        """The incarnation that had ended when the actor was to be restarted."""
         self._dead: dict[ActorId, None] = {}
 
     def on_actor_registered(self, time: int, subject: bytes, detail: Detail) -> None:
@@ -129,11 +131,15 @@ class Restarts(Checker):
         if state == DEAD:
             self._dead[subject] = None
         elif state == RESTARTING:
+            self._over[subject] = incarnation
             count = self._restarts[subject] = self._restarts.get(subject, 0) + 1
             if 0 <= allowed < count:
                 text = f"{short(subject)} with max_restarts={allowed} is restarted {count} times"
                 self.fail(subject, "restarted too often", text)
         elif state == ALIVE:
+            if subject not in self._dead and (not worker or incarnation <= self._over.get(subject, -1)):
+                text = f"{short(subject)} is alive as incarnation {incarnation}, which has ended before"
+                self.fail(subject, "an incarnation that has ended is alive", text)
             known = self._alive.get(subject)
             if known is not None and (incarnation < known[0] or (incarnation == known[0] and worker != known[1])):
                 text = f"incarnation {incarnation} of {short(subject)} is alive after incarnation {known[0]}"

@@ -75,6 +75,9 @@ class Checker:
         """Send violations there."""
         self._report = report
 
+    def begin(self, world: World) -> None:
+        """The simulation that is about to begin; for checkers that look at more than events and messages."""
+
     def fail(self, subject: bytes, where: str, text: str) -> None:
         """The promise is broken."""
         assert self._report is not None, "a checker reports only while it watches a run"

@@ -31,6 +31,7 @@ class TrueCauses(Checker):
         self._started: dict[TaskId, WorkerId] = {}
         self._said_dead: dict[ActorId, str] = {}
         self._dead_actors: set[ActorId] = set()
+        self._registered: set[ActorId] = set()
 
     def on_process_end(self, time: int, subject: bytes, detail: Detail) -> None:
         """A process is gone."""
@@ -60,6 +61,10 @@ class TrueCauses(Checker):
     def on_task_retried(self, time: int, subject: bytes, detail: Detail) -> None:
         """Another attempt follows, on a worker that may end before the task starts there."""
         self._started.pop(subject, None)
+
+    def on_actor_registered(self, time: int, subject: bytes, detail: Detail) -> None:
+        """The GCS has a new actor: from now on it is the GCS that says when it is dead."""
+        self._registered.add(subject)
 
     def on_actor_state(self, time: int, subject: bytes, detail: Detail) -> None:
         """The GCS publishes news of an actor."""
@@ -98,6 +103,10 @@ class TrueCauses(Checker):
             self.fail(subject, "cancelled by nobody", f"{what}, and nothing was cancelled in this run")
         elif name == "ActorDiedError" and len(identifier) == TASK_ID_SIZE:
             self._said_dead.setdefault(identifier, what)
+            gone = identifier in self._dead_actors or self._is_gone(identifier[:WORKER_ID_SIZE])
+            if identifier in self._registered and not gone:
+                text = f"{what}, but {short(identifier)} has not died"
+                self.fail(subject, "an actor that lives is said to be dead", text)
 
     def unsettled(self, world: World) -> Iterable[Unsettled]:
         """Actors that were said to be dead, and are not even in the end."""

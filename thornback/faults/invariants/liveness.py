@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from thornback.core.ids import WORKER_ID_SIZE, Address, ObjectId, TaskId, node_of, short
+from thornback.core.ids import WORKER_ID_SIZE, Address, ObjectId, TaskId, short
 from thornback.core.messages import DEAD
 from thornback.core.owner.task import DONE
 from thornback.faults.invariants.base import Checker, Detail, Unsettled
@@ -257,30 +257,3 @@ class Views(Checker):
                 if other.node_id not in there:
                     text = f"{node.name} counts on node {short(other.node_id)}, which does not run"
                     yield Unsettled("a node counts on a dead one", text, other.node_id)
-
-
-class Queues(Checker):
-    """Looks into all queues."""
-
-    name = "queues drain"
-    promise = "no request, pull, demand for memory, push or message waits for ever"
-    liveness = True
-
-    def unsettled(self, world: World) -> Iterable[Unsettled]:
-        """What waits."""
-        for node, raylet in raylets(world):
-            waiting: dict[str, int] = {
-                "lease requests": len(raylet.leases.queue),
-                "leases without a worker": len(raylet.grants.waiting_workers),
-                "workers that wait for a CPU": len(raylet.grants.waiting_cpu),
-                "demands for memory": len(raylet.store.room),
-                "pulls": len(raylet.pulls.queue) + len(raylet.pulls.active),
-            }
-            for what, count in waiting.items():
-                if count and not any(node_of(each.address) == node.node_id for each in _busy(world)):
-                    yield Unsettled(f"{what} wait", f"{count} {what} wait on {node.name}", node.node_id)
-
-
-def _busy(world: World) -> list[UserProcess]:
-    """Processes in which user code runs."""
-    return [process for process in user_processes(world) if process.is_busy]

@@ -56,6 +56,8 @@ class Monitor:
         world.trace.listeners.append(self.event)
         if self._messages:
             world.trace.message_listeners.append(self.message)
+        for checker in self.checkers:
+            checker.begin(world)
 
     # --- What happens
 

@@ -35,8 +35,8 @@ class GroundTruth:
         return None
 
     def holders(self, object_id: ObjectId) -> list[Address]:
-        """The live processes in which user code has a reference to the object; without its owner, and those that the
-        owner was told to be dead."""
+        """The live processes in which user code has a reference to the object, or the engine uses it (for an argument,
+        a value, a registration under way); without its owner, and those that the owner was told to be dead."""
         tables = self._tables
         if tables is None:
             tables = self._tables = self._live_tables()
@@ -44,15 +44,16 @@ class GroundTruth:
         found = []
         for process, table in tables:
             reference = table.get(object_id)
-            if reference is not None and reference.local > 0 and process.address != owner and not process.ended:
+            if reference is None or process.address == owner or process.ended:
+                continue
+            if reference.local > 0 or reference.holds > 0:
                 found.append(process.address)
-        if found:
-            there = self._world.network.directory.get(owner)
-            if not isinstance(there, UserProcess):
-                return []
-            is_dead = there.core.owner.references.is_dead
-            found = [address for address in found if not is_dead(address)]
-        return found
+        return [address for address in found if self.counts(object_id, address)]
+
+    def counts(self, object_id: ObjectId, address: Address) -> bool:
+        """Whether the object's owner lives, and does not take a process for dead."""
+        owner = self._world.network.directory.get(object_id[:WORKER_ID_SIZE])
+        return isinstance(owner, UserProcess) and not owner.core.owner.references.is_dead(address)
 
     def _live_tables(self) -> list[tuple[UserProcess, dict[ObjectId, Reference]]]:
         return [
