@@ -157,6 +157,13 @@ def test_each_random_plan_bans_some_kinds() -> None:
     assert set().union(*kinds) == set(DRAWN)
 
 
+def test_storms_of_a_program_may_have_kinds_of_its_own_besides_the_usual_ones() -> None:
+    kinds = [
+        {fault.kind for fault in random_plan(seed, 5, faults=100, also=["crash_driver"]).faults} for seed in range(30)
+    ]
+    assert set().union(*kinds) == {*DRAWN, "crash_driver"}
+
+
 def test_random_plans_leave_half_of_the_nodes_alive() -> None:
     stayed_dead = 0
     for seed in range(100):

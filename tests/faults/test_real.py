@@ -131,6 +131,23 @@ def test_a_plan_ends_in_the_same_results_on_a_real_node_and_in_the_simulator(dir
     assert set(happened) == {"crash_worker", "pause_worker", "out_of_memory", "fill_store"}
 
 
+DRIVERS = """
+import thornback as ray
+from thornback.faults.workloads.drivers import NAMESPACE, lives
+
+with ray.init(namespace=NAMESPACE, num_cpus=4, log_to_driver=False) as context:
+    lives(4, context["session_dir"])
+"""
+
+
+@pytest.mark.timeout(120)
+def test_programs_that_are_killed_on_a_real_node_take_along_what_is_theirs(directory: Path) -> None:
+    program = Program(directory, DRIVERS)
+    output, _ = program.process.communicate(timeout=110)
+    assert program.process.returncode == 0, output
+    program.assert_nothing_is_left()
+
+
 GCS_PLAN = Plan(
     faults=(
         CrashGcs(at=0.2, restart_after=0.3),

@@ -7,7 +7,7 @@ import pytest
 from thornback.faults.explore import explore
 from thornback.faults.generate import random_plan
 from thornback.faults.run import Setup, run_once
-from thornback.faults.workloads import WORKLOADS, load
+from thornback.faults.workloads import WORKLOADS, faults_of, load
 
 STORM = 4.0
 """Virtual seconds within which the faults of a storm happen."""
@@ -33,7 +33,7 @@ def test_a_workload_passes_without_faults(name: str) -> None:
 def test_a_workload_passes_in_storms(name: str) -> None:
     for seed in SEEDS:
         setup = setup_for(seed)
-        plan = random_plan(seed, setup.nodes, STORM, faults=8)
+        plan = random_plan(seed, setup.nodes, STORM, faults=8, also=faults_of(name))
         outcome = run_once(f"workload:{name}", seed, plan, setup)
         found = "\n".join(f"{each.invariant}: {each.text}" for each in outcome.violations)
         assert not found, f"{name}, seed {seed}:\n{found}\nplan: {plan.to_json().decode()}"

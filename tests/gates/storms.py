@@ -9,7 +9,7 @@ import json
 import sys
 
 from thornback.faults.generate import random_plan
-from thornback.faults.workloads import WORKLOADS, load, node_of
+from thornback.faults.workloads import WORKLOADS, faults_of, load, node_of
 from thornback.simulator import simulate
 
 NODES = 6
@@ -20,7 +20,7 @@ def digest(name: str, seed: int, trace: str | None = None) -> str:
     """The hash of one run; it covers errors too."""
     import thornback
 
-    plan = random_plan(seed, NODES, STORM, faults=8)
+    plan = random_plan(seed, NODES, STORM, faults=8, also=faults_of(name))
     with simulate([node_of(name)] * NODES, seed=seed, faults=plan, trace=trace, time_limit=600) as world:
         load(name)()
         thornback.shutdown()

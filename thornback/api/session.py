@@ -19,7 +19,11 @@ from thornback.core.runtime import Runtime
 
 
 class Context:
-    """What ``init`` returns: facts about the session; ``with init(...):`` ends it at the end of the block."""
+    """What ``init`` returns: facts about the session; ``with init(...):`` ends it at the end of the block.
+
+    Other programs join the same cluster with ``init(address=context["session_dir"])``; it is "" in a simulation, where
+    all do.
+    """
 
     def __init__(self, address_info: dict[str, Any]) -> None:
         self.address_info = address_info
@@ -152,6 +156,7 @@ def _connected(runtime: Runtime, environment: str) -> Context:
     current.runtime = runtime
     node_id = runtime.core.node_id.hex()
     info: dict[str, Any] = {"node_id": node_id, "node_ip_address": "127.0.0.1", "address": "local", "gcs_address": ""}
+    info["session_dir"] = str(getattr(runtime, "directory", ""))
     identity.attach_session(runtime, identity.Session(runtime.core.owner.namespace, environment, info))
     if not runtime.is_simulated:
         _at_exit()

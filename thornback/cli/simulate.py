@@ -166,9 +166,10 @@ def plan_of(
     from thornback.faults.run import run_once
 
     if faults == STORM:
+        found = find_program(program, args)
         if duration is None:
-            duration = storm_duration(run_once(find_program(program, args), 0, None, setup))
-        return plans(faults, setup, duration)(seed)
+            duration = storm_duration(run_once(found, 0, None, setup))
+        return plans(faults, setup, duration, also=found.faults)(seed)
     return None if faults is None or faults == CALM else load_plan(faults, setup.nodes)
 
 

@@ -80,7 +80,7 @@ class Draw:
         return p.CrashOwner(node=self._any_node(), at=self._time())
 
     def _crash_driver(self) -> AnyFault:
-        return p.CrashDriver(at=self._time())
+        return p.CrashDriver(node=self._any_node(), at=self._time())
 
     def _pause_worker(self) -> AnyFault:
         begin, end = self._interval()

@@ -102,19 +102,22 @@ class Exploration(msgspec.Struct):
         )
 
 
-def plans(faults: str | Plan | PlanOf | None, setup: Setup, duration: float, most: int = 6) -> PlanOf:
+def plans(
+    faults: str | Plan | PlanOf | None, setup: Setup, duration: float, most: int = 6, also: Sequence[str] = ()
+) -> PlanOf:
     """The plan for each seed: of a storm (``"storm"``), none (``"none"`` or None), or always the same.
 
     Args:
         duration: seconds within which storms end.
         most: faults of a storm.
+        also: kinds of faults that storms have besides the usual ones.
     """
     if faults is None or faults == CALM:
         return lambda seed: Plan()
     if isinstance(faults, Plan):
         return lambda seed: faults
     if isinstance(faults, str):
-        return lambda seed: random_plan(seed, setup.nodes, duration, most)
+        return lambda seed: random_plan(seed, setup.nodes, duration, most, also=also)
     return faults
 
 
@@ -202,7 +205,7 @@ def _outcomes(
     if duration is None and faults == STORM:
         calm = (Job(program.name, program.arguments, 0, Plan(), setup) for program in programs)
         lengths = {outcome.program: storm_duration(outcome) for outcome in run(calm)}
-    plans_of = {name: plans(faults, setup, length) for name, length in lengths.items()}
+    plans_of = {name: plans(faults, setup, length, also=by_name[name].faults) for name, length in lengths.items()}
     yield from run(
         (
             Job(program.name, program.arguments, seed, plans_of[program.name](seed), setup, coverage)

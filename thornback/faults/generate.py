@@ -31,6 +31,7 @@ def random_plan(
     duration: float = 20.0,
     faults: int = 6,
     kinds: Sequence[str] | None = None,
+    also: Sequence[str] = (),
 ) -> Plan:
     """A random plan; equal arguments give an equal plan. The head (node 0) is never crashed or paused.
 
@@ -43,12 +44,13 @@ def random_plan(
         faults: most faults in the plan.
         kinds: what to draw from (by default those of :data:`KINDS` that the cluster is large enough for), of which each
             plan bans some.
+        also: kinds to draw from besides ``kinds``.
 
     Raises:
         ValueError: a kind is unknown or needs more nodes.
     """
     rng = seed if isinstance(seed, random.Random) else random.Random(seed)
-    chosen = allowed_kinds(kinds, nodes)
+    chosen = [*allowed_kinds(kinds, nodes), *allowed_kinds(also, nodes)]
     draw = Draw(rng, nodes, duration)
     swarm = [kind for kind in chosen if rng.random() < 0.5] or [rng.choice(chosen)]
     drawn = [draw.fault(rng.choice(swarm)) for _ in range(1 + rng.randrange(faults))]

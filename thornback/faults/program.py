@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from thornback.faults.invariants.custom import CustomChecker, declared_in
-from thornback.faults.workloads import WORKLOADS, node_of
+from thornback.faults.workloads import WORKLOADS, faults_of, node_of
 
 WORKLOAD = "workload:"
 
@@ -48,6 +48,11 @@ class Program:
     def node(self) -> dict[str, Any]:
         """The machine that it is made for, as :func:`thornback.simulator.cluster.node_specs` takes it."""
         return {}
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Kinds of faults that storms of this program have besides the usual ones."""
+        return ()
 
     @property
     def digest(self) -> str:
@@ -108,15 +113,21 @@ def _forget_modules(folder: str, known: set[str]) -> None:
 class ModuleProgram(Program):
     """A module with a function ``main``."""
 
-    def __init__(self, name: str, module: ModuleType, node: dict[str, Any]) -> None:
+    def __init__(self, name: str, module: ModuleType, node: dict[str, Any], faults: tuple[str, ...]) -> None:
         super().__init__(name, inspect.getsource(module), module.__file__ or "")
         self._module = module
         self._node = node
+        self._faults = faults
 
     @property
     def node(self) -> dict[str, Any]:
         """What the workload says."""
         return dict(self._node)
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What the workload says."""
+        return self._faults
 
     def invariants(self) -> list[CustomChecker]:
         """What the module has declared."""
@@ -174,10 +185,11 @@ def programs_of(what: str | Path | Callable[[], Any] | Program, arguments: Seque
 
 
 def _workload(name: str) -> Program:
-    module = WORKLOADS.get(name.removeprefix(WORKLOAD))
+    short = name.removeprefix(WORKLOAD)
+    module = WORKLOADS.get(short)
     if module is None:
         raise ProgramError(f"there is no {name}; {_choices()}")
-    return ModuleProgram(name, importlib.import_module(module), node_of(name.removeprefix(WORKLOAD)))
+    return ModuleProgram(name, importlib.import_module(module), node_of(short), faults_of(short))
 
 
 def _choices() -> str:

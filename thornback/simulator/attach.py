@@ -21,7 +21,8 @@ _STEP = 1000 * MICROSECOND
 def attach(
     namespace: str | None = None, config: Mapping[str, Any] | None = None, job: JobConfig | None = None
 ) -> Runtime:
-    """A new driver process on the head node, with a job, once all nodes have registered.
+    """A new driver process with a job, once all nodes have registered: on the head node, or on that of the program that
+    :meth:`World.start_program` has started there.
 
     Args:
         namespace: of the job; None for one of its own.
@@ -37,8 +38,15 @@ def attach(
     while not simulation.is_up:
         thread.sleep(_STEP)
     settings = Config.of({**msgspec.structs.asdict(simulation.config), **(config or {})})
-    process = simulation.nodes[0].start_driver(settings)
-    process.is_program = True
+    program = simulation.programs.get(thread)
+    node = simulation.nodes[0 if program is None else program.node]
+    while node.process is None or not node.process.registered or not node.alive:
+        thread.sleep(_STEP)
+    process = node.start_driver(settings)
+    if program is None:
+        process.is_program = True
+    else:
+        program.connected(process)
     runtime: Runtime = process.runtime
     try:
         claims = job or JobConfig()

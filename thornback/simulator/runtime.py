@@ -96,5 +96,8 @@ class SimulatedRuntime(Runtime):
         process = self.process
         if not process.ended:
             process.settle()
+            program = None if threads.active is None else process.world.programs.get(threads.active)
+            if program is not None:
+                program.left()
             process.exit_reason = "it left the cluster"
             process.world.end_process(process, process.exit_reason)

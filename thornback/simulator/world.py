@@ -22,8 +22,9 @@ from thornback.simulator.nodes import Node, NodeSpec
 from thornback.simulator.output import RoutedOutput
 from thornback.simulator.patches import Patches
 from thornback.simulator.process import Process, UserProcess
+from thornback.simulator.programs import OtherProgram
 from thornback.simulator.surroundings import Surroundings
-from thornback.simulator.threads import DeadlockError, GreenletThread, MainThread
+from thornback.simulator.threads import DeadlockError, GreenletThread, MainThread, UserThread
 from thornback.simulator.trace import RunTrace
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class World:
 
     Attributes:
         nodes: the machines; 0 is the head, where the program runs.
+        programs: those beside it, by the thread that runs them.
         tasks: executions that have ended.
         faults_injected: how many faults have happened.
         sleepers: user threads that wait for a point of time.
@@ -82,6 +84,7 @@ class World:
         self.started_through: dict[WorkerId, int | None] = {}
         self.on_worker_start: list[Callable[[UserProcess], None]] = []
         self.threads: list[GreenletThread] = []
+        self.programs: dict[UserThread, OtherProgram] = {}
         self.tasks = 0
         self.faults_injected = 0
         self.sleepers = 0
@@ -237,6 +240,14 @@ class World:
         else:
             running = [process for process in running if process.number == worker]
         return running[0] if running else None
+
+    def start_program(self, main: Callable[[], object], node: int = 0, name: str = "program") -> OtherProgram:
+        """Start another program on a node; with ``init()`` it gets a driver, and a job, of its own.
+
+        Args:
+            name: seeds its random numbers.
+        """
+        return OtherProgram(self, main, node, name)
 
     def add_node(self, cpus: float) -> Node:
         """One more machine, which starts now and has the next index."""

@@ -53,6 +53,12 @@ def node_of(name: str) -> dict[str, Any]:
     return {**NODES, **getattr(_module(name), "NODE", {})}
 
 
+def faults_of(name: str) -> tuple[str, ...]:
+    """Kinds of faults that storms leave out by default, and that this workload is made for: its ``FAULTS``."""
+    faults: tuple[str, ...] = getattr(_module(name), "FAULTS", ())
+    return faults
+
+
 def _module(name: str) -> Any:
     if name not in WORKLOADS:
         raise ValueError(f"there is no workload {name!r}; there are {', '.join(WORKLOADS)}")

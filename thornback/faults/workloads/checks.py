@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import thornback as ray
@@ -50,6 +51,22 @@ def outcome(what: str, ref: Any, allowed: tuple[type[BaseException], ...]) -> An
 def outcomes(what: str, refs: Iterable[Any], allowed: tuple[type[BaseException], ...]) -> list[Any]:
     """:func:`outcome` of each."""
     return [outcome(f"{what} {index}", ref, allowed) for index, ref in enumerate(refs)]
+
+
+def eventually(expected: str, condition: Callable[[], bool], patience: float) -> None:
+    """Wait until it is so.
+
+    Args:
+        patience: seconds.
+
+    Raises:
+        CheckFailed: it is not by then.
+    """
+    end = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > end:
+            raise CheckFailed(f"{expected}, and is not after {patience:g} s")
+        time.sleep(0.1)
 
 
 def values(found: Iterable[Any]) -> list[Any]:

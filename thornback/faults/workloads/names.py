@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import thornback as ray
 from thornback.exceptions import ActorDiedError, ActorUnavailableError, WorkerCrashedError
-from thornback.faults.workloads.checks import CheckFailed, check, check_equal, outcomes
+from thornback.faults.workloads.checks import check, check_equal, eventually, outcomes
 
 PATIENCE = 90.0
 """Seconds in which what was asked for must have happened: longer than it takes to notice that a node has died."""
@@ -58,19 +57,6 @@ def look_up(name: str) -> str:
     return str(ray.get(ray.get_actor(name).identity.remote()))
 
 
-def eventually(expected: str, condition: Callable[[], bool]) -> None:
-    """Wait until it is so.
-
-    Raises:
-        CheckFailed: it is not, after a long time.
-    """
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > end:
-            raise CheckFailed(f"{expected}, and is not after {PATIENCE:g} s")
-        time.sleep(0.1)
-
-
 def is_free(name: str) -> bool:
     """Whether no actor has that name."""
     try:
@@ -91,7 +77,7 @@ def members(names: int, tasks: int) -> None:
     for number in range(names):
         name = f"member {number}"
         ray.kill(ray.get_actor(name))
-        eventually(f"the name {name} must be free after its actor was killed", partial(is_free, name))
+        eventually(f"the name {name} must be free after its actor was killed", partial(is_free, name), PATIENCE)
 
 
 def claims(names: int, tasks: int) -> None:
@@ -117,7 +103,11 @@ def guests(count: int) -> None:
         except (ActorDiedError, ActorUnavailableError, ValueError):
             pass  # It has died, as it may: it has no restarts.
         del guest
-        eventually(f"the name of guest {number} must be free after its last handle has gone", partial(is_free, "guest"))
+        eventually(
+            f"the name of guest {number} must be free after its last handle has gone",
+            partial(is_free, "guest"),
+            PATIENCE,
+        )
 
 
 def main(names: int = 4, tasks: int = 5) -> None:
