@@ -200,7 +200,7 @@ def stream_completed(runtime: Runtime, task: TaskId) -> ObjectId:
 def cancel(runtime: Runtime, object_id: ObjectId, force: bool, recursive: bool) -> None:
     """Stop the task that makes an object."""
     with runtime.turn:
-        runtime.core.owner.tasks.cancel(object_id, force, recursive)
+        runtime.core.owner.cancellation.cancel(object_id, force, recursive)
 
 
 def cancel_stream(runtime: Runtime, task: TaskId, force: bool, recursive: bool) -> None:

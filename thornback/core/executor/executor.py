@@ -291,7 +291,7 @@ class Executor:
 
     def _cancel_running(self, execution: Execution, message: CancelTask) -> None:
         if message.recursive:
-            self.owner.tasks.cancel_children(execution.task_id, message.force)
+            self.owner.cancellation.children(execution.task_id, message.force)
         if execution.kind == TASK and message.force:
             self.user_code.exit("its task was cancelled by force")
             return

@@ -46,6 +46,7 @@ from thornback.core.messages import (
 from thornback.core.owner import ledger
 from thornback.core.owner.actors import Actors
 from thornback.core.owner.blocks import Blocks
+from thornback.core.owner.cancellation import Cancellation
 from thornback.core.owner.groups import Groups
 from thornback.core.owner.leases import Leases
 from thornback.core.owner.objects import Objects
@@ -97,6 +98,7 @@ class Owner:
         self.leases = Leases(self, config)
         self.speculation = Speculation(self)
         self.tasks = Tasks(self, config)
+        self.cancellation = Cancellation(self)
         self.parts = (
             self.gcs,
             self.references,
@@ -110,6 +112,7 @@ class Owner:
             self.groups,
             *self.leases.parts,
             self.tasks,
+            self.cancellation,
         )
         self.captured: dict[bytes, TaskTemplate] = {}
         """Templates of functions that tasks in placement groups call, within their groups."""

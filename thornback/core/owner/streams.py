@@ -193,7 +193,7 @@ class Streams:
             if stream.task.state == PUSHED:
                 self.owner.ports.transport.send(stream.task.worker, StreamConsumed(task_id, -1))
             else:
-                self.owner.tasks.cancel_task(stream.task, False, True)
+                self.owner.cancellation.cancel_task(stream.task, False, True)
 
     def completion(self, task_id: TaskId) -> ObjectId:
         """An object, with one local reference, that is ready (its value is None) when the generator has ended."""

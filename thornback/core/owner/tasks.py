@@ -9,10 +9,8 @@ import msgspec
 from thornback.core import errors
 from thornback.core.backoff import Backoff
 from thornback.core.config import Config
-from thornback.core.ids import ActorId, Address, ObjectId, TaskId, owner_of, return_id, short, task_id, task_of
+from thornback.core.ids import ActorId, Address, ObjectId, TaskId, return_id, short, task_id
 from thornback.core.messages import (
-    CancelRequest,
-    CancelTask,
     Content,
     Dependency,
     FunctionDefinition,
@@ -406,39 +404,3 @@ class Tasks:
     def _retry_now(self, task: Task) -> None:
         if task.state == BACKOFF:
             self._requeue(task)
-
-    # --- Cancellation
-
-    def cancel(self, object_id: ObjectId, force: bool, recursive: bool) -> None:
-        """Stop the task that makes an object, wherever it is; finished ones are left alone."""
-        if owner_of(object_id) != self.owner.worker_id:
-            self.owner.ports.transport.send(owner_of(object_id), CancelRequest(object_id, force, recursive))
-            return
-        task = self.table.get(task_of(object_id))
-        if task is not None:
-            self.cancel_task(task, force, recursive)
-
-    def cancel_task(self, task: Task, force: bool, recursive: bool) -> None:
-        """As :meth:`cancel`, for a task of this process."""
-        if task.state == DONE or task.logged:
-            return
-        task.cancelled = True
-        if self.trace.enabled:
-            self.trace.event("task.cancel", task.task_id, task.state)
-        if task.twin is not None:
-            self.owner.speculation.settle(task, force)
-        if task.state == PUSHED:
-            self.owner.ports.transport.send(task.worker, CancelTask(task.task_id, force, recursive))
-        else:
-            self.owner.leases.withdraw(task)
-            self.owner.actors.withdraw(task)
-            self.cancelled(task)
-
-    def on_cancel_request(self, sender: Address, message: CancelRequest) -> None:
-        """A borrower wants one of our tasks stopped."""
-        self.cancel(message.object_id, message.force, message.recursive)
-
-    def cancel_children(self, parent: TaskId, force: bool) -> None:
-        """Stop what a task of this process has submitted."""
-        for task in [task for task in self.table.values() if task.parent == parent]:
-            self.cancel_task(task, force, True)
