@@ -1,6 +1,9 @@
-"""What all tests share: the markers."""
+"""What all tests share: the markers, and sessions of their own."""
 
 from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,3 +13,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "only(world): a behaviour that can be seen in one of the worlds; its test says why"
     )
+
+
+@pytest.fixture
+def own_sessions() -> Iterator[dict[str, str]]:
+    """Environment in which no session of anybody else is found. Its path is short, as the paths of sockets must be."""
+    with tempfile.TemporaryDirectory(prefix="tb-", dir="/tmp") as directory:
+        yield {"XDG_RUNTIME_DIR": directory}
