@@ -128,7 +128,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Longest time that a process waits before it speaks to a GCS that has come back; drawn, so that not all come at
     once."""
     deaths_reported_again: int = 60 * SECOND
-    """How long a node goes on telling a GCS that has come back of the end of a process."""
+    """How long a node tells a GCS that comes back of the end of a process; the time it was away is not counted."""
     dead_actors: int = 10_000
     """Dead actors that the GCS remembers."""
     reserve_timeout: int = 5 * SECOND

@@ -1,4 +1,4 @@
-"""What reaches the GCS too late: from nodes that were given up, from drivers and for jobs that have ended."""
+"""What reaches the GCS too late, from nodes, drivers and jobs that have ended, or before an actor is registered."""
 
 from __future__ import annotations
 
@@ -12,22 +12,30 @@ from typing import Any
 from thornback.core.config import Config
 from thornback.core.ids import NODE_ID_SIZE, Address, task_id, worker_id
 from thornback.core.messages import (
+    ActorSpec,
+    ActorUpdate,
     CreateGroup,
     Death,
     Deaths,
     EndJob,
+    FunctionDefinition,
     GroupSpec,
     GroupUpdate,
     Heartbeat,
     JobStarted,
+    KillActor,
     MeetGcs,
     Message,
     NodeFenced,
     NodeView,
     PutKey,
+    RegisterActor,
     RegisterNode,
+    RequestLease,
     ReserveBundles,
     StartJob,
+    Strategy,
+    Value,
 )
 from thornback.core.node import GcsCore
 from thornback.core.ports import NoTrace, Ports, Write
@@ -106,6 +114,31 @@ def group(job_id: int, actor_id: bytes = b"") -> GroupSpec:
     return GroupSpec(task_id(WORKER, 7), "", "n", "PACK", ({"CPU": 10_000},), (), False, job_id, actor_id)
 
 
+def actor(owner: Address, job_id: int) -> ActorSpec:
+    return ActorSpec(
+        actor_id=task_id(owner, 9),
+        definition=FunctionDefinition(b"f", "A", b""),
+        arguments=Value(b""),
+        dependencies=(),
+        name="",
+        namespace="n",
+        detached=False,
+        max_restarts=-1,
+        max_task_retries=0,
+        max_concurrency=0,
+        concurrency_groups={},
+        is_async=False,
+        out_of_order=False,
+        max_pending_calls=-1,
+        resources={},
+        placement_resources={"CPU": 10_000},
+        strategy=Strategy(),
+        job_id=job_id,
+        runtime_env="",
+        handle=b"",
+    )
+
+
 def states(answers: list[Message]) -> list[str]:
     return [answer.state for answer in answers if isinstance(answer, GroupUpdate)]
 
@@ -174,3 +207,28 @@ def test_a_group_of_a_job_that_runs_is_placed() -> None:
     job_id = cluster.start_job(DRIVER)
     cluster.hears(WORKER, CreateGroup(group(job_id)))
     assert any(isinstance(message, ReserveBundles) for _, message in cluster.sent)
+
+
+def test_an_actor_that_is_killed_before_it_is_registered_never_starts() -> None:
+    for gcs_crashes in (False, True):
+        cluster = Cluster()
+        cluster.register(HEAD)
+        spec = actor(WORKER, cluster.start_job(DRIVER))
+        cluster.hears(DRIVER, KillActor(spec.actor_id, True, 0))
+        if gcs_crashes:
+            cluster.restart()
+            for process in (HEAD, DRIVER, WORKER):
+                cluster.hears(process, MeetGcs(2))
+            cluster.register(HEAD)
+        answers = cluster.hears(WORKER, RegisterActor(spec, False))
+        assert [each.state for each in answers if isinstance(each, ActorUpdate)] == ["DEAD"], f"{gcs_crashes=}"
+        assert not any(isinstance(message, RequestLease) for _, message in cluster.sent)
+        assert not any(table == "early_kills" and value for (table, _), value in cluster.rows.items())
+
+
+def test_what_is_noted_of_actors_that_nobody_registers_ends_with_their_owner() -> None:
+    cluster = Cluster()
+    cluster.register(HEAD)
+    cluster.hears(DRIVER, KillActor(task_id(WORKER, 9), True, 0))
+    cluster.hears(HEAD, Deaths((Death(WORKER, "killed"),)))
+    assert not any(table == "early_kills" and value for (table, _), value in cluster.rows.items())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from thornback.core.gcs.actor import Actor, decode_spec, encode
 from thornback.core.gcs.actor_news import ActorNews
 from thornback.core.gcs.actor_placement import ActorPlacement
+from thornback.core.gcs.early_kills import EarlyKills
 from thornback.core.gcs.restarts import Restarts
 from thornback.core.ids import ActorId, Address, JobId, LeaseId, NodeId, node_of, owner_of, short
 from thornback.core.messages import (
@@ -36,6 +37,7 @@ from thornback.core.messages import (
 if TYPE_CHECKING:
     from thornback.core.gcs.store import GlobalControlStore
 
+KILLED = "it was killed with kill()"
 NOT_NEEDED = "the actor is not needed any more"
 
 
@@ -60,6 +62,7 @@ class ActorTable:
         self.ended: dict[ActorId, None] = {}
         """Actors that are dead for good, as far as they are remembered, oldest first."""
         self.restarts = Restarts(self)
+        self.early_kills = EarlyKills(gcs)
 
     # --- Durability
 
@@ -119,7 +122,10 @@ class ActorTable:
         self.gcs.journal.write(self.specs, spec.actor_id, encode(spec))
         self.save(actor)
         self.transport.send(sender, ActorRegistered(spec.actor_id, b"", b""))
-        self.placement.place(actor)
+        if self.early_kills.take(spec.actor_id):
+            self.died(actor, KILLED)
+        else:
+            self.placement.place(actor)
 
     def _index(self, actor: Actor) -> None:
         spec = actor.spec
@@ -264,10 +270,12 @@ class ActorTable:
     def on_kill_actor(self, sender: Address, message: KillActor) -> None:
         """Somebody wants it to end now."""
         actor = self.table.get(message.actor_id)
+        if actor is None and message.no_restart:
+            self.early_kills.note(message.actor_id)
         if actor is None or actor.state == DEAD:
             return
         if message.no_restart:
-            self.died(actor, "it was killed with kill()")
+            self.died(actor, KILLED)
         elif actor.worker_id and message.incarnation in (0, actor.incarnation):
             actor.kill_wanted = actor.incarnation
             self.save(actor)
@@ -298,6 +306,7 @@ class ActorTable:
         if len(self._dead_processes) > self.config.dead_actors:
             del self._dead_processes[next(iter(self._dead_processes))]
         self.news.process_died(address, reason)
+        self.early_kills.process_died(address)
         for actor in list(self.table.values()):
             if actor.state == DEAD:
                 continue

@@ -18,7 +18,7 @@ class QuotaTable:
 
     A node asks before it grants a lease to a job with a quota, and says at the same time what the job's leases hold
     there; whatever it was allowed beyond that is free for other nodes from then on. Requests that cannot be met wait
-    here in the order of their arrival.
+    here in the order of their arrival. A GCS that has taken over gives nothing before it knows what each node holds.
     """
 
     def __init__(self, gcs: GlobalControlStore) -> None:
@@ -27,6 +27,23 @@ class QuotaTable:
         self._given: dict[JobId, dict[Address, Resources]] = {}
         """By node, or by placement group."""
         self._asked: dict[JobId, dict[NodeId, AskQuota]] = {}
+        self._silent: dict[NodeId, None] = {}
+        """Nodes that an earlier GCS knew and that have not said yet what they hold."""
+
+    def loaded(self) -> None:
+        """All rows are here: groups hold what they held."""
+        for group in self.gcs.groups.table.values():
+            if any(group.nodes):
+                self.charge(group.spec.job_id, group.spec.group_id, total(group.spec.bundles))
+        self._silent = dict.fromkeys(self.gcs.nodes.alive())
+
+    def told(self, node: NodeId) -> None:
+        """A node has said what it holds, or holds nothing any more."""
+        if node in self._silent:
+            del self._silent[node]
+            if not self._silent:
+                for job_id in list(self._asked):
+                    self._serve(job_id)
 
     def on_ask_quota(self, sender: Address, message: AskQuota) -> None:
         """A node wants to grant leases of a job, or to give back what it does not need."""
@@ -41,6 +58,8 @@ class QuotaTable:
         self._serve(message.job_id)
 
     def _serve(self, job_id: JobId) -> None:
+        if self._silent:
+            return
         given, asked = self._given.get(job_id, {}), self._asked.get(job_id, {})
         for node, message in list(asked.items()):
             more: Resources = {}
@@ -64,7 +83,7 @@ class QuotaTable:
             return True
         given = self._given.setdefault(job_id, {})
         if group_id not in given:
-            if exceeds(quota, total((*given.values(), demand))):
+            if self._silent or exceeds(quota, total((*given.values(), demand))):
                 return False
             given[group_id] = {name: amount for name, amount in demand.items() if name in quota}
         return True
@@ -81,6 +100,7 @@ class QuotaTable:
             asked.pop(node, None)
         for job_id in list(self._given):
             self.discharge(job_id, node)
+        self.told(node)
 
 
 def exceeds(quota: Mapping[str, int], amounts: Mapping[str, int]) -> bool:

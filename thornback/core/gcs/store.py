@@ -77,7 +77,7 @@ class GlobalControlStore:
         """Take over what was committed before, as the next incarnation, then serve."""
         self._load(self.store.load())
         self.incarnations.start()
-        for table in (self.jobs, self.actors, self.groups, self.drains):
+        for table in (self.jobs, self.actors, self.groups, self.drains, self.quotas):
             table.loaded()
         self.nodes.start()
 
@@ -94,6 +94,7 @@ class GlobalControlStore:
             (self.groups.name, self.groups.load),
             (self.actors.specs, self.actors.load_spec),
             (self.actors.name, self.actors.load),
+            (self.actors.early_kills.name, self.actors.early_kills.load),
             (self.drains.name, self.drains.load),
         )
         for name, load in loaders:
@@ -119,6 +120,7 @@ class GlobalControlStore:
         self.groups.bundles_held(sender, message.bundles)
         self.actors.leases_held(sender, message.leases)
         self.jobs.jobs_held(sender, message.jobs)
+        self.quotas.told(sender)
 
     def on_query_state(self, sender: Address, message: QueryState) -> None:
         """Rows of one of the tables."""

@@ -82,6 +82,7 @@ class Raylet:
         self.gcs = GcsClient(ports, config)
         self.gcs.greet = self._register
         self.gcs.returned = self._report_held
+        self.gcs.settled = self._forget_own_deaths
         self.trace = ports.trace
         self.processes = processes
         self.config = config
@@ -111,7 +112,7 @@ class Raylet:
         self._deaths: dict[Address, Death] = {}
         """Of the whole cluster, for processes that start later: they may yet meet references to what died."""
         self._own_deaths: deque[tuple[int, Death]] = deque()
-        """Of this node lately, with the time."""
+        """Of this node, with the time: lately, and all while the GCS is away."""
         self._version = 0
         self._report_timer = False
         self._view_timer = False
@@ -144,11 +145,11 @@ class Raylet:
         """The new GCS has heard again all that it may have missed: now what is left of what the last one asked for."""
         held = NodeHolds(self.leases.held_for_gcs(), self.bundles.held(), self.pool.jobs())
         self.gcs.send(held)
-        self._forget_own_deaths()
         if self._own_deaths:
             self.gcs.send(Deaths(tuple(death for _, death in self._own_deaths)))
 
     def _forget_own_deaths(self) -> None:
+        """The GCS is there, and has heard of all: who has not heard from it of older ends has been given up since."""
         limit = self.clock.now() - self.config.deaths_reported_again
         while self._own_deaths and self._own_deaths[0][0] < limit:
             self._own_deaths.popleft()
@@ -299,7 +300,6 @@ class Raylet:
     def _process_ended(self, address: Address, reason: str) -> None:
         death = Death(address, reason)
         message = Deaths((death,))
-        self._forget_own_deaths()
         self._own_deaths.append((self.clock.now(), death))
         self.gcs.send(message)
         self.on_deaths(self.node_id, message)
