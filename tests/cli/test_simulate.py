@@ -98,7 +98,7 @@ def test_a_bad_cost(program: Path, cost: str) -> None:
 
 def test_a_missing_program(tmp_path: Path) -> None:
     done = run(tmp_path / "missing.py")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert last_line(done) == f"thornback: error: there is no program {tmp_path / 'missing.py'}"
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+import thornback as ray
 from thornback.faults import plan as p
 from thornback.faults.coverage import as_text, report
 from thornback.faults.explore import explore
 from thornback.faults.failure import Failure, FailureError, examine, load_failure
 from thornback.faults.plan import Plan
+from thornback.faults.program import find_program
 from thornback.faults.replay import replay, suspects
 from thornback.faults.run import Setup, run_once
 from thornback.faults.shrink import Shrinker, shrink, simpler_faults
@@ -132,7 +135,7 @@ def test_a_program_that_depends_on_its_process_is_told_so(tmp_path: Path) -> Non
     divergence = replay(msgspec.structs.replace(here, trace_hash=there.trace_hash)).divergence
     assert divergence is not None
     assert divergence.cause.startswith("the program depends on its process")
-    assert "line 4: hash() of a string differs from process to process" in divergence.cause
+    assert "line 4: hash() of a string or object differs from process to process" in divergence.cause
 
 
 def test_suspects_are_named_by_line() -> None:
@@ -223,6 +226,70 @@ def test_a_timeline_has_tasks_faults_and_arrows_between_nodes(failure: Failure) 
         assert start["pid"] != ends[number]["pid"], "arrows go from node to node"
 
 
+def busy(threads: int = 3) -> None:
+    """Calls that run at the same time in one process, and one that never ends."""
+    ray.init()
+
+    class Worker:
+        def work(self, seconds: float) -> None:
+            time.sleep(seconds)
+
+    actor = ray.remote(max_concurrency=threads)(Worker).remote()
+    endless = ray.remote(Worker).remote().work.remote(1000)
+    ray.get([actor.work.remote(0.1 * number) for number in range(1, 7)])
+    ray.wait([endless], timeout=0.5)
+
+
+def test_a_timeline_is_a_valid_chrome_trace(failure: Failure) -> None:
+    """As the Trace Event Format has it: slices of a thread nest, and flows bind to slices around their ends."""
+    for program, seed, plan in ((failure.find(), failure.seed, failure.plan), (find_program(busy), 1, Plan())):
+        timeline = Timeline()
+        run_once(program, seed, plan, failure.setup, [timeline])
+        check_chrome_trace(timeline.trace()["traceEvents"])
+
+
+REQUIRED = {"X": {"ts", "dur", "tid"}, "i": {"ts", "tid", "s"}, "s": {"ts", "tid", "id", "cat"}, "M": {"args"}}
+
+
+def check_chrome_trace(entries: list[dict[str, Any]]) -> None:
+    slices: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    previous = 0
+    for entry in entries:
+        missing = REQUIRED["s" if entry["ph"] == "f" else entry["ph"]] - entry.keys()
+        assert not missing, f"{entry} lacks {missing}"
+        if entry["ph"] == "M":
+            continue
+        begin = round(entry["ts"] * 1000)
+        assert abs(entry["ts"] * 1000 - begin) < 1e-3, "times are microseconds, with nanoseconds behind the point"
+        assert begin >= previous, "entries are in the order of their times"
+        previous = begin
+        assert entry["ph"] != "i" or entry["s"] in ("g", "p", "t")
+        if entry["ph"] == "X":
+            end = begin + round(entry["dur"] * 1000)
+            outer = slices.setdefault((entry["pid"], entry["tid"]), [])
+            enclosing = next((each for each in reversed(outer) if each[1] > begin), None)
+            assert enclosing is None or end <= enclosing[1], f"{entry} overlaps the end of another slice of its thread"
+            outer.append((begin, end))
+    for entry in entries:
+        if entry["ph"] in "sf":
+            at = round(entry["ts"] * 1000)
+            on_thread = slices.get((entry["pid"], entry["tid"]), ())
+            assert any(begin <= at < end for begin, end in on_thread), f"{entry} is bound to no slice"
+            assert entry["ph"] == "s" or entry["bp"] == "e"
+
+
+def test_calls_that_run_at_the_same_time_are_on_lanes_of_their_own() -> None:
+    timeline = Timeline()
+    run_once(busy, 1, None, Setup(nodes=1), [timeline])
+    entries = timeline.trace()["traceEvents"]
+    calls = [entry for entry in entries if entry["ph"] == "X" and "work" in entry["name"]]
+    assert len({entry["tid"] for entry in calls if entry["args"]["outcome"] == "ok"}) == 3
+    names = {entry["args"]["name"].split(" ")[-1] for entry in entries if entry["name"] == "thread_name"}
+    assert {"#2", "#3"} <= names and "#4" not in names
+    [endless] = [entry for entry in calls if entry["args"]["outcome"] != "ok"]
+    assert endless["dur"] > 5e5, "what has not ended is shown until it is cut off"
+
+
 def test_a_page_shows_itself_without_a_network(failure: Failure) -> None:
     timeline = Timeline()
     run_once(failure.find(), failure.seed, failure.plan, failure.setup, [timeline])
@@ -230,6 +297,7 @@ def test_a_page_shows_itself_without_a_network(failure: Failure) -> None:
     assert "http" not in page and "src=" not in page
     assert page.count("</script>") == 1, "nothing in the data ends the script"
     assert "Counter.add" in page
+    assert "send PushActorTasks" not in page, "the page draws arrows by their ends, and needs no slices for them"
 
 
 def test_coverage_says_which_messages_met_which_faults_and_which_never_did(failure: Failure) -> None:

@@ -27,11 +27,11 @@ from thornback.faults.plan import (
 )
 
 ERRORS = {
-    '{"faults": [\n {"kind": "loss",\n  "rate": 2}]}': r"f\.json:3: faults\[0\]\.rate: .*<= 1",
+    '{"faults": [\n {"kind": "loss",\n  "rate": 2}]}': r"f\.json:3: faults\[0\]\.rate: 2 is not possible: .*<= 1",
     '{"faults": [\n {"kind": "earthquake"}]}': r"f\.json:2: faults\[0\]\.kind: .*no kind of fault 'earthquake'",
-    '{"faults": [\n\n {"kind": "loss", "rate": 0.1, "when": 1}]}': r"f\.json:3: faults\[0\]: .*`when`",
+    '{"faults": [\n\n {"kind": "loss", "rate": 0.1, "when": 1}]}': r"f\.json:3: .*no field 'when'; there are kind",
     '{"faults": [{"kind": "loss", "rate": 1},\n {"kind": "loss"}]}': r"f\.json:2: faults\[1\]: .*`rate`",
-    '{"faults": [\n {"kind": "crash_node", "at": 1, "node":\n 0}]}': r"f\.json:3: faults\[0\]\.node: .*>= 1",
+    '{"faults": [\n {"kind": "crash_node", "at": 1, "node":\n 0}]}': r"f\.json:3: faults\[0\]\.node: node 0 is the h",
     '{"faults": [\n {"kind": "cut", "at": 5, "until": 3}]}': r"f\.json:2: faults\[0\]: until \(3\) must be later",
     '{"faults": [\n {"kind": "crash_worker", "node": 1}]}': r"f\.json:2: faults\[0\]: crash_worker needs one of at",
     '{"faults": [\n {"kind": "cut", "a": []}]}': r"f\.json:2: faults\[0\]\.a: .*length >= 1",
@@ -41,11 +41,15 @@ ERRORS = {
     '{"faults": [{"kind": "cut", "after": {"event": "task.started"}, "until": 5}]}': r"until is a time.* give lasting",
     '{"faults": [{"kind": "cut",\n "after": {"event": "task.star"}}]}': r"json:2: faults\[0\]\.after: .*task\.started",
     '{"faults": [{"kind": "cut", "after": {"count": 2}}]}': r"faults\[0\]\.after: after needs either message",
-    '{"faults": [{"kind": "lose_message", "message": "x"}]}': r"faults\[0\]: there is no message 'x'; there are Abort",
+    '{"faults": [{"kind": "lose_message", "message": "x"}]}': r"no message 'x'; of the \d+ that there are, the nearest",
     '{"faults": [{"kind": "launch_nodes", "at": 1, "arrive": 2}]}': r"arrive \(2\) must not be more than count \(1\)",
     '{"faults": [\n {"kind": ]}': r"f\.json:2: this is not JSON",
     "[]": r"f\.json:1: Expected `object`",
-    '{"fault": []}': r"f\.json:1: .*`fault`",
+    '{"fault": []}': r"f\.json:1: there is no field 'fault'; did you mean faults",
+    '{"faults": [{"kind": "cut", "after": {"mesage": "Deaths"}}]}': r"after: there is no field 'mesage'; did you mean",
+    '{"faults": [{"kind": "cut", "at": -1}]}': r"faults\[0\]\.at: -1 is not possible: it must be >= 0",
+    '{"faults": [{"kind": "cut", "at": 1e300}]}': r"faults\[0\]\.at: 1e\+300 is not possible: it must be <= 1000000000",
+    '{"faults": [{"kind": "cut", "at": NaN}]}': r"f\.json: this is not JSON: NaN is not a number",
 }
 
 

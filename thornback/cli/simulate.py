@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from thornback.cli.exit_codes import BAD_INPUT
 from thornback.cli.output import CommandError
 
 if TYPE_CHECKING:
@@ -148,11 +149,11 @@ def _file_of(program: str) -> tuple[Path, dict[str, Any]]:
         try:
             workload = find_program(program)
         except ProgramError as error:
-            raise CommandError(str(error)) from None
+            raise CommandError(str(error), BAD_INPUT) from None
         return Path(workload.file), workload.node
     path = Path(program)
     if not path.is_file():
-        raise CommandError(f"there is no program {path}")
+        raise CommandError(f"there is no program {path}", BAD_INPUT)
     return path, {}
 
 

@@ -14,7 +14,9 @@ from msgspec import Meta
 
 from thornback.core.messages import MESSAGES
 
-Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
+MOST_SECONDS = 1e9
+"""Thirty years: times in plans are no later than that."""
+Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=MOST_SECONDS)]
 Rate: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Factor: TypeAlias = Annotated[float, Meta(gt=0)]
 Count: TypeAlias = Annotated[int, Meta(ge=1)]
@@ -62,6 +64,10 @@ EVENTS = (
 """Events of the engine that a trigger can wait for."""
 
 
+MOST_CHOICES = 50
+"""That an error lists."""
+
+
 class Trigger(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A moment that is known by what happens: the ``count``-th message of a kind, or event of the engine."""
 
@@ -91,6 +97,9 @@ def unknown(what: str, value: str, choices: Sequence[str]) -> str:
     near = get_close_matches(value, choices, n=3, cutoff=0.6)
     if near:
         return f"there is no {what} {value!r}; did you mean {' or '.join(near)}?"
+    if len(choices) > MOST_CHOICES:
+        near = get_close_matches(value, choices, n=5, cutoff=0.0)
+        return f"there is no {what} {value!r}; of the {len(choices)} that there are, the nearest are {', '.join(near)}"
     return f"there is no {what} {value!r}; there are {', '.join(choices)}"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from thornback.faults.base import unknown
+from thornback.faults.base import Trigger, unknown
 from thornback.faults.plan import KINDS, Plan
 
 
@@ -30,7 +30,8 @@ def load_plan(path: str | Path, nodes: int | None = None) -> Plan:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(f"{path}: cannot read the plan: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise PlanError(f"{path}: cannot read the plan: {reason}; a plan is a JSON file, storm or none") from None
     return parse_plan(text, str(path), nodes)
 
 
@@ -41,9 +42,11 @@ def parse_plan(text: str, source: str = "plan", nodes: int | None = None) -> Pla
         PlanError: this is not a plan for such a cluster.
     """
     try:
-        data = json.loads(text)
+        data = json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise PlanError(f"{source}:{error.lineno}: this is not JSON: {error.msg}") from None
+    except _NotFinite as error:
+        raise PlanError(f"{source}: this is not JSON: {error} is not a number that JSON has") from None
     try:
         plan = msgspec.json.decode(text, type=Plan)
     except msgspec.ValidationError as error:
@@ -56,14 +59,44 @@ def parse_plan(text: str, source: str = "plan", nodes: int | None = None) -> Pla
     return plan
 
 
+class _NotFinite(ValueError):
+    pass
+
+
+def _no_constant(name: str) -> Any:
+    raise _NotFinite(name)
+
+
 def _explained(message: str, text: str, data: Any, source: str) -> str:
     reason, _, where = message.partition(" - at `")
     path = _path(where.rstrip("`"))
-    if path and path[-1] == "kind":
-        reason = unknown("kind of fault", str(_at(data, path)), tuple(KINDS))
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
     place = f"{source}:{line_of(text, path)}"
+    reason = _in_words(reason, path, data)
     return f"{place}: {field}: {reason}" if field else f"{place}: {reason}"
+
+
+def _in_words(reason: str, path: list[str | int], data: Any) -> str:
+    """Why a value is refused, with the value and what could be there instead."""
+    value = _at(data, path)
+    if path and path[-1] == "kind":
+        return unknown("kind of fault", str(value), tuple(KINDS))
+    field = re.match(r"Object contains unknown field `(.*)`", reason)
+    if field is not None:
+        return unknown("field", field[1], _fields(path, value))
+    if path and path[-1] == "node" and value == 0 and reason == "Expected `int` >= 1":
+        return "node 0 is the head, where the program runs: it is never lost; this fault is for the others"
+    limit = re.match(r"Expected `\w+` ([<>]=? .*)", reason)
+    if limit is not None and isinstance(value, (int, float)):
+        return f"{value:g} is not possible: it must be {limit[1]}"
+    return reason
+
+
+def _fields(path: list[str | int], value: Any) -> tuple[str, ...]:
+    """What an object of a plan may have."""
+    if not path:
+        return Plan.__struct_fields__
+    return Trigger.__struct_fields__ if path[-1] == "after" else ("kind", *KINDS[value["kind"]].__struct_fields__)
 
 
 def _at(data: Any, path: list[str | int]) -> Any:
