@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import thornback
+from thornback.core.config import SECOND, Config
 from thornback.faults.draw import DRAWS
 from thornback.faults.generate import ALONE, random_plan
 from thornback.faults.generate import KINDS as DRAWN
@@ -18,6 +19,7 @@ from thornback.faults.plan import (
     CrashRack,
     Cut,
     Delay,
+    FillStore,
     LastingFault,
     Loss,
     Plan,
@@ -153,6 +155,13 @@ def test_every_kind_can_be_drawn() -> None:
         assert {fault.kind for fault in faults} == {kind}
         assert len(set(map(repr, faults))) > 1, "drawn, and always the same"
     assert set(DRAWS) == set(KINDS)
+
+
+def test_a_full_store_empties_before_a_put_gives_up() -> None:
+    for seed in range(100):
+        for fault in random_plan(seed, 4, duration=100, kinds=["fill_store"]).faults:
+            assert isinstance(fault, FillStore) and fault.duration is not None
+            assert fault.duration * SECOND < Config().allocation_wait
 
 
 def test_each_random_plan_bans_some_kinds() -> None:

@@ -74,6 +74,9 @@ class Keeper:
     def ping(self) -> float:
         return time.time()
 
+    def uptime(self) -> float:
+        return time.monotonic()
+
 
 def happened(what: str) -> int:
     return sum(kind == what for kind, _ in LOG)
@@ -269,6 +272,8 @@ def test_a_clock_that_jumps_is_seen_by_programs_and_harms_nothing() -> None:
         sleep_until(world, 6)
         ahead, usual = ray.get([there.ping.remote(), here.ping.remote()])
         assert 99 < ahead - usual < 101
+        unmoved, usual = ray.get([there.uptime.remote(), here.uptime.remote()])
+        assert unmoved == pytest.approx(usual, abs=0.01), "what measures durations does not jump"
         sleep_until(world, 40)
         assert len(alive(world)) == 3
 

@@ -14,9 +14,8 @@ from thornback.faults.draw import NEEDS_OTHERS, Draw
 from thornback.faults.plan import KINDS as ALL_KINDS
 from thornback.faults.plan import AnyFault, CrashNode, CrashRack, LastingFault, Plan, PreemptNode
 
-DAMAGING = frozenset({"clock_step", "clock_drift", "crash_driver", "fill_store", "launch_nodes", "out_of_memory"})
-"""Not drawn unless asked for: a program that does all right may notice them for good (its clock is wrong, a put finds
-no room, an out-of-memory kill uses a retry), or they do nothing to most programs."""
+DAMAGING = frozenset({"crash_driver"})
+"""Not drawn unless asked for: it does nothing to programs with one driver."""
 KINDS = tuple(kind for kind in ALL_KINDS if kind not in DAMAGING)
 """Kinds that :func:`random_plan` draws from by default."""
 ALONE = tuple(kind for kind in KINDS if kind not in NEEDS_OTHERS)

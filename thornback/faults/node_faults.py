@@ -134,7 +134,8 @@ class SlowNode(LastingFault, frozen=True, kw_only=True, tag="slow_node"):
 
 
 class ClockStep(Fault, frozen=True, kw_only=True, tag="clock_step"):
-    """The clock of a node jumps forward."""
+    """The clock of a node jumps forward: what ``time.time()`` shows there, and the engine's own clock, as after a
+    suspended virtual machine goes on. ``time.monotonic()`` does not jump, as operating systems promise."""
 
     node: NodeIndex
     seconds: Seconds

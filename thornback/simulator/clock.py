@@ -23,13 +23,14 @@ class NodeClock:
         drift: parts per million by which it runs too fast.
     """
 
-    __slots__ = ("_base", "_drift", "_engine", "_reference")
+    __slots__ = ("_base", "_drift", "_engine", "_reference", "_stepped")
 
     def __init__(self, engine: Engine, offset: int = 0, drift: float = 0.0) -> None:
         self._engine = engine
         self._base = offset
         self._reference = 0
         self._drift = drift
+        self._stepped = 0
 
     def now(self) -> int:
         """Nanoseconds on this node's clock."""
@@ -37,6 +38,10 @@ class NodeClock:
         if self._drift:
             return self._base + elapsed + int(elapsed * self._drift / 1e6)
         return self._base + elapsed
+
+    def monotonic(self) -> int:
+        """As :meth:`now`, without steps: what an operating system promises to programs that measure durations."""
+        return self.now() - self._stepped
 
     def to_engine(self, delay: int) -> int:
         """How long ``delay`` nanoseconds of this clock really take."""
@@ -50,6 +55,7 @@ class NodeClock:
     def advance(self, nanoseconds: int) -> None:
         """Step the clock forward."""
         self._base += nanoseconds
+        self._stepped += nanoseconds
 
 
 class Timer(Event):

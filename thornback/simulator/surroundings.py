@@ -43,7 +43,7 @@ class Surroundings:
 
     def monotonic(self) -> int:
         """Nanoseconds since the machine booted, virtual."""
-        return BOOT + self.node.clock.now()
+        return BOOT + self.node.clock.monotonic()
 
     @property
     def numbers(self) -> random.Random:
