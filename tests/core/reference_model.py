@@ -12,7 +12,7 @@ from typing import Any
 from thornback.core.config import Config
 from thornback.core.ids import ObjectId, WorkerId, owner_of, return_id, task_id, worker_id
 from thornback.core.links import ReliableLink
-from thornback.core.messages import AddBorrower, BorrowerAdded, RemoveBorrower
+from thornback.core.messages import AddBorrower, BorrowerAdded, RemoveBorrower, WatchProcesses
 from thornback.core.messages.objects import HandoversReviewed, HandoverTaken, ReviewHandovers
 from thornback.core.owner.references import Reference, ReferenceTable
 
@@ -66,11 +66,15 @@ class Process:
     calls: dict[int, Call] = field(default_factory=dict)
     running: dict[int, Call] = field(default_factory=dict)
     reading: dict[ObjectId, int] = field(default_factory=dict)
+    watched: set[WorkerId] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.table = ReferenceTable(self.address, self, self.released, lambda _reference: None)
 
     def send(self, to: WorkerId, message: Any) -> None:
+        if isinstance(message, WatchProcesses):
+            self.watched.update(message.processes)
+            return
         self.world.send(self.address, to, message)
 
     def released(self, reference: Reference) -> None:
@@ -293,7 +297,8 @@ class World:
         return [process for process in self.processes.values() if process.alive]
 
     def calm_down(self) -> None:
-        """Everything under way arrives, and everyone hears of every death."""
+        """Everything under way arrives, and everyone hears of every death that concerns him: of those that he watches,
+        and of those who run his calls."""
         for _ in range(10_000):
             ways = self.ways()
             if ways:
@@ -302,7 +307,10 @@ class World:
             news = False
             for process in self.living():
                 for other in self.processes.values():
-                    if not other.alive and not process.table.is_dead(other.address):
+                    concerned = other.address in process.watched or any(
+                        call.worker == other.address for call in process.calls.values()
+                    )
+                    if concerned and not other.alive and not process.table.is_dead(other.address):
                         process.heard_of_death(other.address)
                         news = True
             self.pass_time()

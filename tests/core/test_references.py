@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from thornback.core import ids
 from thornback.core.dispatch import handlers_of
 from thornback.core.ids import ObjectId, owner_of, return_id, task_id
-from thornback.core.messages import Message
+from thornback.core.messages import Message, WatchProcesses
 from thornback.core.owner.references import Reference, ReferenceTable
 
 Pick = Callable[[Sequence[Any]], Any]
@@ -102,10 +102,18 @@ class Process:
         self.reading: dict[ObjectId, int] = {}
         self.waiting: dict[int, Call] = {}
         self.freed: set[ObjectId] = set()
+        self.watched: set[bytes] = set()
+        """Processes of whose end it must be told."""
 
     # --- Transport
 
     def send(self, to: bytes, message: Any) -> None:
+        if isinstance(message, WatchProcesses):
+            self.watched.update(message.processes)
+            for process in self.machine.processes:
+                if process.address in message.processes and not process.alive:
+                    self.machine.notify(process, self)
+            return
         self.machine.post(self.number, to, message)
 
     # --- The owner
@@ -119,7 +127,7 @@ class Process:
     def on_review_handovers(self, sender: bytes, message: Any) -> None:
         from thornback.core.messages import HandoversReviewed
 
-        if message.giver not in self.table.dead:
+        if not self.table.is_dead(message.giver):
             self.learn(message.giver)
         self.send(sender, HandoversReviewed(message.giver))
 
@@ -387,6 +395,8 @@ class Cluster:
             arguments = list(dict.fromkeys([first, *some(sorted(process.variables))]))
             self.spread_taint(process.number, worker.number, arguments)
             process.call(worker, arguments)
+            if not worker.alive:
+                self.notify(worker, process)
 
     def step_finish(self, pick: Pick, some: Some) -> None:
         running = [call for call in self.calls.values() if call.state == "running"]
@@ -429,7 +439,8 @@ class Cluster:
                 target.receive(source.address, message)
 
     def die(self, process: Process, lost: int) -> None:
-        """It ends; the last messages that it has sent may not arrive, and the others learn of it some time."""
+        """It ends; the last messages that it has sent may not arrive, and those who watch it, or have leased it, learn
+        of it some time."""
         process.alive = False
         for (source, _target), queue in self.network.items():
             if source == process.number:
@@ -439,8 +450,14 @@ class Cluster:
             if call.worker == process.number:
                 del self.calls[call.number]
         for other in self.living:
-            self.network.setdefault((process.number, other.number), deque()).append(Notice(process.address))
+            leased = any(call.worker == process.number for call in other.waiting.values())
+            if leased or process.address in other.watched:
+                self.notify(process, other)
         self.taint()
+
+    def notify(self, dead: Process, other: Process) -> None:
+        """After all that it has sent before, ``other`` learns of the end of a process."""
+        self.network.setdefault((dead.number, other.number), deque()).append(Notice(dead.address))
 
     # --- Liveness
 

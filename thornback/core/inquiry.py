@@ -93,6 +93,7 @@ def _ask(runtime: Runtime, questions: dict[Address, list[Subject]]) -> list[tupl
                 ended = Unknown(why=f"is gone: process {short(address)}, which knew of it, has ended")
                 waiter.complete(ReasonsGiven(0, 0, (ended,) * len(subjects)))
             else:
+                core.owner.references.peers.depend_on(address)
                 waiter = core.owner.request(address, AskReasons, tuple(subjects))
             asked.append((address, subjects, waiter))
     return asked

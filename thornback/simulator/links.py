@@ -137,6 +137,12 @@ class Endpoint:
         self._armed = deadline
         self._timer = engine.call_after(deadline - engine._now, self._due)
 
+    def _refused(self) -> None:
+        """The machine of the peer has answered that it is not there any more."""
+        self.close()
+        if self._process.endpoints.get(self.peer.address) is self:
+            del self._process.endpoints[self.peer.address]
+
     def _due(self) -> None:
         self._timer = None
         if self._closed or self._process.gate == ENDED:
@@ -147,10 +153,12 @@ class Endpoint:
 
     def _transmit(self, frame: Frame) -> None:
         network, link = self._network, self._link
-        if link.target.gate == ENDED:
-            return
         rule = network.conditions.between(link.source.node.index, link.target.node.index)
         if rule.cut or (rule.loss and network.chance() < rule.loss):
+            return
+        if link.target.gate == ENDED:
+            if link.target.node.alive:
+                network.engine.call_after(2 * network.model.latency, self._refused)
             return
         if network.losing and frame.payload is not None and network.loses(link, frame.payload.messages):
             return

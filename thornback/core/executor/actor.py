@@ -161,7 +161,9 @@ class ActorHost:
             refused = tuple(call.task_id for call in message.tasks)
             self._transport.send(sender, ActorTasksRefused(message.actor_id, message.incarnation, refused))
             return
-        self._callers[sender] = None
+        if sender not in self._callers:
+            executor.owner.references.peers.depend_on(sender)
+            self._callers[sender] = None
         executor.functions.add_templates(message.templates)
         touched: dict[str, None] = {}
         for call in message.tasks:

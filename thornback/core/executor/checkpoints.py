@@ -58,6 +58,8 @@ class Checkpoints:
             return
         is_dead = self._executor.owner.references.is_dead
         self._included = {caller: place for caller, place in checkpoint.applied if not is_dead(caller)}
+        for caller in self._included:
+            self._executor.owner.references.peers.depend_on(caller)
         self._applied = dict(self._included)
         for call in checkpoint.replies:
             if call.caller in self._included:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thornback.core.gcs.subscribers import Subscribers
 from thornback.core.ids import ActorId, Address, owner_of
 from thornback.core.messages import ALIVE, DEAD, ActorUpdate, SubscribeActor
+from thornback.core.subscribers import Subscribers
 
 if TYPE_CHECKING:
     from thornback.core.gcs.actor import Actor

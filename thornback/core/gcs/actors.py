@@ -9,7 +9,7 @@ from thornback.core.gcs.actor_news import ActorNews
 from thornback.core.gcs.actor_placement import ActorPlacement
 from thornback.core.gcs.early_kills import EarlyKills
 from thornback.core.gcs.restarts import Restarts
-from thornback.core.ids import ActorId, Address, JobId, LeaseId, NodeId, node_of, owner_of, short
+from thornback.core.ids import ActorId, Address, JobId, LeaseId, NodeId, WorkerId, is_node, node_of, owner_of, short
 from thornback.core.messages import (
     ALIVE,
     DEAD,
@@ -55,6 +55,8 @@ class ActorTable:
         self.table: dict[ActorId, Actor] = {}
         self.names: dict[tuple[str, str], ActorId] = {}
         self.news = ActorNews(self)
+        self._by_owner: dict[WorkerId, dict[ActorId, Actor]] = {}
+        """Live actors that are not detached, by the process that made them."""
         self.by_group: dict[bytes, dict[ActorId, Actor]] = {}
         """Live actors of each placement group."""
         self.placement = ActorPlacement(gcs, self)
@@ -131,6 +133,8 @@ class ActorTable:
         spec = actor.spec
         if spec.name:
             self.names[(spec.namespace, spec.name)] = spec.actor_id
+        if not spec.detached:
+            self._by_owner.setdefault(owner_of(spec.actor_id), {})[spec.actor_id] = actor
         if spec.strategy.group:
             self.by_group.setdefault(spec.strategy.group, {})[spec.actor_id] = actor
 
@@ -218,6 +222,10 @@ class ActorTable:
         actor.reason = reason
         actor.error = error
         self.placement.forget(actor)
+        owner = owner_of(spec.actor_id)
+        self._by_owner.get(owner, {}).pop(spec.actor_id, None)
+        if not self._by_owner.get(owner, True):
+            del self._by_owner[owner]
         self.by_group.get(spec.strategy.group, {}).pop(spec.actor_id, None)
         if not self.by_group.get(spec.strategy.group, True):
             del self.by_group[spec.strategy.group]
@@ -307,13 +315,14 @@ class ActorTable:
             del self._dead_processes[next(iter(self._dead_processes))]
         self.news.process_died(address, reason)
         self.early_kills.process_died(address)
-        for actor in list(self.table.values()):
-            if actor.state == DEAD:
-                continue
-            if not actor.spec.detached and owner_of(actor.actor_id).startswith(address):
-                self.died(actor, f"its owner {short(owner_of(actor.actor_id))} has ended: {reason}")
-            elif actor.lease_id and actor.lease_node == address:
-                self.lease_gone(actor, reason)
+        owners = [owner for owner in self._by_owner if owner.startswith(address)] if is_node(address) else [address]
+        for owner in owners:
+            for actor in list(self._by_owner.get(owner, {}).values()):
+                self.died(actor, f"its owner {short(owner)} has ended: {reason}")
+        if is_node(address):
+            for actor in list(self.table.values()):
+                if actor.lease_id and actor.lease_node == address and actor.state != DEAD:
+                    self.lease_gone(actor, reason)
 
     def lease_gone(self, actor: Actor, reason: str) -> None:
         """The node does not hold its lease any more: without a worker it is only placed again."""

@@ -196,7 +196,9 @@ class NodeTable:
         if self.gcs.ports.trace.enabled:
             self.gcs.ports.trace.event("node.dead", node, reason)
         name = self._name(node)
-        self._spread(Deaths((Death(node, f"node {name} died: {reason}"),)), None)
+        news = Deaths((Death(node, f"node {name} died: {reason}"),))
+        for other in self._heard:
+            self.transport.send(other, news)
         self.gcs.slow_nodes.node_died(node)
         self.gcs.drains.node_died(node)
         self.gcs.process_died(node, f"node {name} died: {reason}")
@@ -207,14 +209,8 @@ class NodeTable:
             self._changed.pop(oldest, None)
             self.gcs.journal.write(self.name, oldest, None)
 
-    def _spread(self, message: Deaths, origin: NodeId | None) -> None:
-        for node in self._heard:
-            if node != origin:
-                self.transport.send(node, message)
-
     def on_deaths(self, sender: Address, message: Deaths) -> None:
-        """A raylet reports processes of its node that have ended: all others must know."""
-        self._spread(message, sender)
+        """A raylet reports processes of its node that have ended."""
         for death in message.deaths:
             self.gcs.process_died(death.address, death.reason)
 

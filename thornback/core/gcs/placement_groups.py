@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from thornback.core.gcs.group import CREATED, PENDING, REMOVED, RESCHEDULING, Group
 from thornback.core.gcs.reservations import ALL, Reservations
-from thornback.core.gcs.subscribers import Subscribers
-from thornback.core.ids import ActorId, Address, JobId, NodeId, TaskId, owner_of, short
+from thornback.core.ids import ActorId, Address, JobId, NodeId, TaskId, is_node, owner_of, short
 from thornback.core.messages import (
     CommitBundles,
     CreateGroup,
@@ -20,6 +19,7 @@ from thornback.core.messages import (
     SubscribeGroup,
 )
 from thornback.core.resources import from_units
+from thornback.core.subscribers import Subscribers
 
 if TYPE_CHECKING:
     from thornback.core.gcs.store import GlobalControlStore
@@ -182,16 +182,13 @@ class GroupTable:
     def process_died(self, address: Address) -> None:
         """A node has died: its bundles need another place. A process has died: it needs no news."""
         self.subscribers.process_died(address)
-        for group in list(self.table.values()):
-            if group.state == REMOVED:
-                continue
-            self._reschedule(group, address, f"node {short(address)} has died with some of its bundles")
+        if is_node(address):
+            self.node_leaves(address, f"node {short(address)} has died with some of its bundles")
         for group_id in self.subscribers.subjects_owned_by(address):
             if group_id not in self.table:
                 for subscriber in self.subscribers.of(group_id):
                     self._tell_gone(subscriber, group_id)
                 self.subscribers.drop_subject(group_id)
-        self.reservations.place_soon()
 
     def node_leaves(self, node: NodeId, reason: str) -> None:
         """A node leaves: its bundles get another place; what runs in them now may end."""

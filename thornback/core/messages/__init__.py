@@ -104,6 +104,7 @@ from thornback.core.messages.nodes import (
     SlowNodes,
     StartJob,
     ViewDelta,
+    WatchProcesses,
     WorkerNeeded,
 )
 from thornback.core.messages.objects import (
@@ -380,6 +381,7 @@ __all__ = [
     "ViewDelta",
     "WaitCycleFound",
     "Wanted",
+    "WatchProcesses",
     "WorkerNeeded",
     "decode",
     "encode",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from thornback.core.ids import Address, JobId, NodeId
+from thornback.core.ids import Address, JobId, NodeId, WorkerId
 from thornback.core.messages.base import Message, Record, ResourceMap
 from thornback.core.messages.shares import JobShare, JobUse
 
@@ -24,9 +24,17 @@ class Death(Record, frozen=True):
 
 
 class Deaths(Message, frozen=True, tag=41):
-    """Raylet to GCS, GCS to raylets, raylet to its processes: these have ended."""
+    """Raylet to GCS and to those who watch, GCS to raylets, raylet to its processes: these have ended. The GCS and
+    raylets tell of nodes to all."""
 
     deaths: tuple[Death, ...]
+
+
+class WatchProcesses(Message, frozen=True, tag=55):
+    """Worker or driver to its raylet, raylet to the raylet of those processes: tell me when they end, or that they
+    have."""
+
+    processes: tuple[WorkerId, ...]
 
 
 class EndWorker(Message, frozen=True, tag=42):

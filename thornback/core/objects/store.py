@@ -68,6 +68,8 @@ class NodeStore:
         self.restoring = Restoring(self)
         self.outside = Outside(disk, config, lambda: self.spilling.bytes_on_disk + self.spilling.bytes_under_way)
         self.dead = DeadProcesses()
+        self.depend_on: Callable[[Address], None] = _nothing
+        """Called with the owner of each object, whose end this node must learn of."""
         self._trim_timer = False
         self._retry_timer = False
 
@@ -127,6 +129,7 @@ class NodeStore:
 
     def add(self, object_id: ObjectId, offset: int, size: int, writer: Address) -> Entry:
         """A new object, in room that was taken for it."""
+        self.depend_on(owner_of(object_id))
         entry = self.entries[object_id] = Entry(object_id, offset, size, writer, self.clock.now())
         return entry
 
@@ -436,3 +439,7 @@ class NodeStore:
             elif entry.primary and entry.writer == address:
                 self.transport.send(owner, CopyChanged(entry.object_id, True))
             self.settle(entry)
+
+
+def _nothing(_process: Address) -> None:
+    pass

@@ -180,6 +180,7 @@ class Actors:
         return client
 
     def _subscribe(self, actor_id: ActorId) -> None:
+        self.owner.references.peers.depend_on(owner_of(actor_id))
         self.gcs.send(SubscribeActor(actor_id, self.owner.references.is_dead(owner_of(actor_id))))
 
     def subscribe_again(self) -> None:

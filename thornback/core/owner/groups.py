@@ -44,12 +44,19 @@ class Groups:
         return update
 
     def _subscribe(self, group_id: TaskId) -> None:
+        self.owner.references.peers.depend_on(owner_of(group_id))
         self.gcs.send(SubscribeGroup(group_id, self.owner.references.is_dead(owner_of(group_id))))
 
     def subscribe_again(self) -> None:
         """Another GCS must know what this process wants to know."""
         for group_id in self._asked:
             if group_id not in self._ended:
+                self._subscribe(group_id)
+
+    def process_died(self, address: Address) -> None:
+        """An owner died, perhaps before the GCS had heard of its groups: it says so in a moment."""
+        for group_id in self._asked:
+            if owner_of(group_id).startswith(address) and group_id not in self.known:
                 self._subscribe(group_id)
 
     def watch(self, group_id: TaskId, watcher: Callable[[GroupUpdate], bool]) -> None:

@@ -43,6 +43,7 @@ class Handovers:
         """``giver`` registers ``receiver``."""
         if self._references.is_dead(receiver):
             return
+        self._references.peers.depend_on(giver)
         counts = self._open.setdefault(giver, {}).setdefault(receiver, {})
         counts[object_id] = counts.get(object_id, 0) + 1
 

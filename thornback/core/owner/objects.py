@@ -113,10 +113,12 @@ class Objects:
             self.references.settle(reference)
         elif reference.content is not None:
             self.transport.send(borrower, ObjectContent(reference.object_id, reference.content))
-        elif reference.asking is None:
-            reference.asking = [borrower]
         else:
-            reference.asking.append(borrower)
+            self.references.peers.depend_on(borrower)
+            if reference.asking is None:
+                reference.asking = [borrower]
+            else:
+                reference.asking.append(borrower)
 
     def on_object_content(self, sender: Address, message: ObjectContent) -> None:
         """The owner has answered."""

@@ -185,6 +185,7 @@ class Owner:
         if is_node(address):
             self.leases.process_died(address, reason)
         self.actors.process_died(address)
+        self.groups.process_died(address)
 
     def on_review_handovers(self, sender: Address, message: ReviewHandovers) -> None:
         """An owner asks what a process that has ended still gave us: nothing after this."""

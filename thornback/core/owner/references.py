@@ -22,10 +22,10 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from thornback.core.deaths import DeadProcesses
 from thornback.core.ids import Address, NodeId, ObjectId, WorkerId, owner_of
 from thornback.core.messages import AddBorrower, BorrowerAdded, Content, RemoveBorrower, TaskTemplate
 from thornback.core.owner.handovers import Handovers
+from thornback.core.owner.peers import Peers
 from thornback.core.ports import Transport
 
 
@@ -91,7 +91,7 @@ class ReferenceTable:
         self.worker_id = worker_id
         self.transport = transport
         self.table: dict[ObjectId, Reference] = {}
-        self.dead = DeadProcesses()
+        self.peers = Peers(worker_id, transport)
         self.handovers = Handovers(self, transport)
         self._released = released
         self._forgotten = forgotten
@@ -117,8 +117,12 @@ class ReferenceTable:
         """The record, made if needed (of a borrowed object, or of an owned one that is long gone)."""
         reference = self.table.get(object_id)
         if reference is None:
-            reference = Reference(object_id, owner_of(object_id) == self.worker_id)
-            reference.released = reference.owned
+            owner = owner_of(object_id)
+            reference = Reference(object_id, owner == self.worker_id)
+            if reference.owned:
+                reference.released = True
+            else:
+                self.peers.depend_on(owner)
             self.table[object_id] = reference
         return reference
 
@@ -243,6 +247,7 @@ class ReferenceTable:
             borrowers = reference.borrowers = {}
         count += borrowers.get(borrower, 0)
         if count:
+            self.peers.depend_on(borrower)
             borrowers[borrower] = count
             self._borrowed_by.setdefault(borrower, {})[object_id] = None
         else:
@@ -299,11 +304,11 @@ class ReferenceTable:
 
     def is_dead(self, address: Address) -> bool:
         """Whether the process, or its node, is known to have ended."""
-        return address in self.dead
+        return address in self.peers.dead
 
     def process_died(self, address: Address) -> None:
         """A process or a whole node has ended: its registrations are void; as an owner it will not answer."""
-        self.dead.add(address)
+        self.peers.died(address)
         self.handovers.process_died(address)
         for borrower in [held for held in self._borrowed_by if held.startswith(address)]:
             for object_id in list(self._borrowed_by.get(borrower, ())):

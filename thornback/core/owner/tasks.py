@@ -179,7 +179,7 @@ class Tasks:
             or task.state != PUSHED
             or task.attempt != reply.attempt
             or task.worker != sender
-            or (self.references.dead and self.references.is_dead(sender))
+            or (self.references.peers.dead and self.references.is_dead(sender))
         ) and not self._is_from_copy(task, sender, reply):
             for index, content in enumerate(reply.results):
                 self.refuse(return_id(reply.task_id, index), content, sender)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from thornback.core.backoff import Backoff
@@ -63,6 +64,8 @@ class RayletLeases:
         self.total = total
         self.dead = dead
         self.bundles: RayletBundles
+        self.depend_on: Callable[[Address], None]
+        """Called with each holder, whose end this node must learn of."""
         self.queue = FairQueue()
         self.reclaiming = Reclaiming(ports, grants, self.queue, config)
         self.reservations = Reservations(ports, grants, self.queue, self.reclaiming, config)
@@ -91,6 +94,7 @@ class RayletLeases:
         worker back from it."""
         if message.holder in self.dead:
             return
+        self.depend_on(message.holder)
         if message.lease_id in self.grants.table or message.lease_id in self.infeasible:
             return
         if message.lease_id in self.queue:

@@ -38,6 +38,7 @@ from thornback.core.objects.pulls import Pulls
 from thornback.core.objects.store import NodeStore
 from thornback.core.ports import Disk, ObjectMemory, Ports, Processes
 from thornback.core.raylet.bundles import RayletBundles
+from thornback.core.raylet.death_news import DeathNews
 from thornback.core.raylet.draining import Draining
 from thornback.core.raylet.grants import RayletGrants
 from thornback.core.raylet.job_use import job_use
@@ -50,7 +51,7 @@ from thornback.core.scheduling import registry
 from thornback.core.scheduling.view import ClusterView
 
 DEATHS_KEPT = 10_000
-"""Ended processes that a raylet remembers for those that start later."""
+"""Ended nodes that a raylet remembers for processes that start later."""
 
 
 class Raylet:
@@ -105,12 +106,16 @@ class Raylet:
         self.arguments = ArgumentRequests(self.store, self.pulls)
         self.reasons = RayletReasons(node_id, ports, self.leases, self.bundles, self.store, self.pulls)
         self.draining = Draining(self)
+        self.death_news = DeathNews(node_id, ports.transport, self.store.is_dead, self._lives)
+        self.leases.depend_on = self.store.depend_on = self.death_news.depend_on
         own = (self.grants, self.bundles, self.store, self.pulls, self.arguments, self.reasons, self.memory_guard)
-        self.parts = (self.gcs, *self.leases.parts, *own, self.draining)
+        self.parts = (self.gcs, *self.leases.parts, *own, self.draining, self.death_news)
         self.drivers: dict[WorkerId, JobId] = {}
+        self._joining: dict[WorkerId, None] = {}
+        """Drivers that have an id and are not up yet."""
         self._pids: dict[WorkerId, int] = {}
-        self._deaths: dict[Address, Death] = {}
-        """Of the whole cluster, for processes that start later: they may yet meet references to what died."""
+        self._dead_nodes: dict[NodeId, Death] = {}
+        """For processes that start later: they may yet meet references to what died."""
         self._own_deaths: deque[tuple[int, Death]] = deque()
         """Of this node, with the time: lately, and all while the GCS is away."""
         self._version = 0
@@ -119,8 +124,14 @@ class Raylet:
         self.view.apply(self._own_view(), is_own=True)
 
     def new_worker_id(self) -> WorkerId:
-        """An id for a process that joins this node."""
-        return self.pool.new_worker_id()
+        """An id for a driver that joins this node."""
+        driver = self.pool.new_worker_id()
+        self._joining[driver] = None
+        return driver
+
+    def _lives(self, process: WorkerId) -> bool:
+        """Whether a process of this node has not ended."""
+        return process in self.pool.workers or process in self.drivers or process in self._joining
 
     def start(self) -> None:
         """Register with the GCS, start the first workers."""
@@ -253,11 +264,12 @@ class Raylet:
         """A process of this node is up."""
         self._pids[sender] = message.pid
         if message.is_driver:
+            self._joining.pop(sender, None)
             self.drivers.setdefault(sender, 0)
         else:
             self.pool.registered(sender, message.pid)
-        if self._deaths:
-            self.transport.send(sender, Deaths(tuple(self._deaths.values())))
+        if self._dead_nodes:
+            self.transport.send(sender, Deaths(tuple(self._dead_nodes.values())))
         if self.gcs.incarnation > 1:
             self.transport.send(sender, GcsStarted(self.gcs.incarnation))
 
@@ -281,6 +293,7 @@ class Raylet:
 
     def peer_down(self, address: Address, reason: str) -> None:
         """A process of this node closed its connection; for a driver that is its end."""
+        self._joining.pop(address, None)
         if self.drivers.pop(address, None) is not None:
             self._process_ended(address, reason or "the driver has ended")
 
@@ -317,13 +330,17 @@ class Raylet:
             self.arguments.process_died(death.address)
             self.draining.process_died(death.address)
             self.leases.holder_died(death.address)
-        if news:
-            for death in news:
-                self._deaths[death.address] = death
-            while len(self._deaths) > DEATHS_KEPT:
-                del self._deaths[next(iter(self._deaths))]
+            if is_node(death.address):
+                self.death_news.node_died(death.address)
+                self._dead_nodes[death.address] = death
+            else:
+                self.death_news.ended(death)
+        nodes = tuple(death for death in news if is_node(death.address))
+        if nodes:
+            while len(self._dead_nodes) > DEATHS_KEPT:
+                del self._dead_nodes[next(iter(self._dead_nodes))]
             for process in self._processes():
-                self.transport.send(process, Deaths(tuple(news)))
+                self.transport.send(process, Deaths(nodes))
 
     def on_job_ended(self, sender: Address, message: JobEnded) -> None:
         """A program is over: its workers without a lease end. The GCS ends its actors, and what ran for its driver or
