@@ -230,7 +230,7 @@ class Frames(NamedTuple):
 
     @property
     def overtaken(self) -> int:
-        """How many have arrived after one that the same process sent later."""
+        """How many have arrived after one that the same process sent later to the same one."""
         latest: Counter[bytes] = Counter()
         count = 0
         for sender, number in self.arrived:
@@ -249,7 +249,7 @@ def frames_under(fault: AnyFault) -> Frames:
     def transmitting(end: Endpoint, frame: Frame) -> None:
         if frame.payload is not None and frame.number != UNRELIABLE:
             kept.append(frame)
-            numbers[id(frame)] = end._process.address, len(kept)
+            numbers[id(frame)] = end._process.address + end.peer.address, len(kept)
             frames.sent.append(numbers[id(frame)])
         transmit(end, frame)
 
