@@ -35,7 +35,7 @@ def last_line(text: str) -> str:
 def test_help_names_the_commands() -> None:
     done = run("--help")
     assert done.returncode == 0
-    for name in ("demo", "memory", "simulate", "status", "version"):
+    for name in ("demo", "drain", "memory", "simulate", "status", "version"):
         assert name in done.stdout
 
 

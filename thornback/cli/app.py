@@ -130,6 +130,25 @@ def memory(
 
 
 @command()
+def drain(
+    node: Annotated[str, typer.Argument(metavar="NODE", help="Its id or the beginning of that, or its name.")],
+    reason: Annotated[str, typer.Option(help="Why, for people.")] = "",
+    deadline: Annotated[
+        float | None,
+        typer.Option(help="Seconds until it must be gone; by default it has all the time that it needs.", min=0),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Have a node leave the cluster: its work ends or moves, its objects are copied, and then it goes.
+
+    Returns when that has begun; thornback status shows when the node is gone. The head cannot leave.
+    """
+    from thornback.cli.drain import drain as begin
+
+    begin(node, reason, deadline, as_json)
+
+
+@command()
 def version(as_json: Json = False) -> None:
     """Show the version of Thornback and of Python."""
     import platform
