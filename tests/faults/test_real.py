@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,12 +16,16 @@ from tests.transports.test_lifetime import Program
 from thornback.faults.loader import PlanError
 from thornback.faults.plan import (
     AnyFault,
+    Bandwidth,
     CrashGcs,
     CrashNode,
     CrashWorker,
+    Cut,
+    Delay,
     FillStore,
     Loss,
     OutOfMemory,
+    PauseRaylet,
     PauseWorker,
     Plan,
     SlowCommits,
@@ -38,7 +43,7 @@ from thornback.faults.loader import parse_plan
 from thornback.faults.real import RealInjector
 from thornback.faults.workloads import load
 
-ray.init(num_cpus=4, object_store_memory=256 << 20, log_to_driver=False)
+ray.init(num_cpus=4, object_store_memory=256 << 20, log_to_driver=False, _system_config={config!r})
 runtime = current.require()
 with RealInjector(parse_plan({plan!r})) as injector:
     while True:
@@ -80,9 +85,9 @@ def kills_and_pauses(seed: int, count: int, pace: float) -> Plan:
     return Plan(faults=tuple(faults), name=f"kills and pauses {seed}")
 
 
-def run_for_real(directory: Path, plan: Plan, *workloads: str, patience: float) -> dict[str, int]:
+def run_for_real(directory: Path, plan: Plan, *workloads: str, patience: float, **config: Any) -> dict[str, int]:
     """Run workloads until the plan is over, on a node of their own; how many faults of each kind there were."""
-    program = Program(directory, PROGRAM.format(plan=plan.to_json().decode(), workloads=workloads))
+    program = Program(directory, PROGRAM.format(plan=plan.to_json().decode(), workloads=workloads, config=config))
     output, _ = program.process.communicate(timeout=patience)
     assert program.process.returncode == 0, f"{plan.to_json().decode()}\n{output}"
     program.assert_nothing_is_left()
@@ -171,6 +176,48 @@ def test_programs_survive_the_end_of_the_gcs_in_both_worlds(directory: Path, nam
     assert happened["crash_gcs"] == 3 and happened["slow_commits"] == 1
 
 
+LINKS_PLAN = Plan(
+    faults=(
+        Delay(within="all", seconds=0.002, jitter=0.01, until=3.0),
+        Cut(within="worker_node", at=0.5, lasting=0.6),
+        CrashWorker(node=0, at=0.7),
+        PauseRaylet(node=0, at=1.0, until=2.0),
+        Cut(within="owner_worker", at=1.5, lasting=0.5),
+        CrashWorker(node=0, at=1.6),
+        CrashGcs(at=2.2, restart_after=0.3),
+        Cut(within="driver_node", at=2.3, lasting=0.5),
+        Bandwidth(within="all", factor=0.01, at=2.5, until=3.5),
+    ),
+    name="links inside of the node, and pauses of the node process",
+)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", ["ledger", "shuffle"])
+def test_programs_survive_bad_links_and_pauses_of_the_node_process_in_both_worlds(directory: Path, name: str) -> None:
+    """The pause is twice as long as the silence after which a node counts as dead: here nobody was silent."""
+    heartbeats = {"heartbeat_period": 100_000_000, "heartbeat_misses": 5}
+    with simulate(nodes=[{"cpus": 4}], seed=1, faults=LINKS_PLAN, config=heartbeats, time_limit=600) as world:
+        load(name)()
+        assert world.stats["faults"] >= 5, "faults should have happened in the simulation"
+        ray.shutdown()
+    happened = run_for_real(directory, LINKS_PLAN, name, patience=110, relayed_links=True, **heartbeats)
+    crashes = happened.pop("crash_worker")
+    assert happened == {"delay": 1, "cut": 3, "pause_raylet": 1, "crash_gcs": 1, "bandwidth": 1} and 1 <= crashes <= 2
+
+
+def test_faults_of_links_are_refused_in_a_session_without_a_relay() -> None:
+    ray.init(num_cpus=1, log_to_driver=False)
+    try:
+        with (
+            pytest.raises(RuntimeError, match=r"faults of links need .* _system_config=\{\"relayed_links\": True\}"),
+            RealInjector(Plan(faults=(Cut(within="all"),))),
+        ):
+            pass
+    finally:
+        ray.shutdown()
+
+
 DAMAGE = """
 import time
 import thornback as ray
@@ -208,6 +255,7 @@ def test_damaged_tables_end_the_session_and_are_named_to_the_program(directory: 
         (CrashNode(node=1, at=1.0), r"faults\[0\]: crash_node cannot happen on a real node; what can is crash_worker"),
         (Loss(rate=0.1, at=0.0), "loss cannot happen on a real node"),
         (CrashWorker(node=0, moment="before_reply"), "crash_worker needs at"),
+        (Cut(at=0.0), "a real node has no links to others: say within"),
         (CrashWorker(node=2, at=1.0), r"faults\[0\].node: there is no node 2 in a cluster of 1 node"),
     ],
 )

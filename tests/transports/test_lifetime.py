@@ -173,6 +173,38 @@ def test_killing_driver_or_node_ends_all(run: Callable[[str], Program], victim: 
     program.assert_nothing_is_left()
 
 
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("NodeFenced", "the cluster has declared it dead"),
+        ("NodeRemoved", "it has been drained, and has left the cluster"),
+    ],
+)
+def test_a_node_whose_part_in_the_cluster_is_over_ends(
+    run: Callable[[str], Program], message: str, reason: str
+) -> None:
+    """Its process exits cleanly with all that it has started, and the program is told why."""
+    program = run(
+        f"""
+from thornback.api import current
+from thornback.core.messages import {message}
+runtime = current.require()
+waiting = stay.remote()
+with runtime.turn:
+    runtime.core.ports.transport.send(runtime.core.node_id, {message}())
+try:
+    ray.get(waiting)
+except Exception as error:
+    print(type(error).__name__, error, flush=True)
+print("exit code", runtime._node[0].wait(), flush=True)
+"""
+    )
+    _, output = program.finish()
+    assert f"SessionEndedError the node process of this session has ended ({reason}" in output
+    assert "exit code 0" in output
+    program.assert_nothing_is_left()
+
+
 def test_a_task_that_was_running_when_the_template_died_runs_again(run: Callable[[str], Program]) -> None:
     """The workers die with their template; the owner retries on workers of its successor."""
     program = run(

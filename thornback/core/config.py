@@ -140,6 +140,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Also the longest pause before a reservation that a node has refused is tried anew."""
     removed_groups: int = 1000
     """Removed placement groups that the GCS and the raylets remember."""
+    relayed_links: bool = False
+    """All connections between processes of a real node lead through a process that can make faults of links happen."""
     wait_check: int = 5 * SECOND
     """How long a wait lasts before it is looked at whether it is part of a cycle; 0: never."""
     generator_backpressure: int = -1

@@ -143,6 +143,10 @@ class Draw:
         begin, end = self._interval()
         return p.PauseNode(node=self._other_node(), at=begin, until=end)
 
+    def _pause_raylet(self) -> AnyFault:
+        begin, end = self._interval()
+        return p.PauseRaylet(node=self._any_node(), at=begin, until=end)
+
     def _slow_node(self) -> AnyFault:
         begin, end = self._interval()
         return p.SlowNode(node=self._any_node(), factor=self._between(1, 10), at=begin, until=end)

@@ -14,8 +14,9 @@ from thornback.faults.draw import NEEDS_OTHERS, Draw
 from thornback.faults.plan import KINDS as ALL_KINDS
 from thornback.faults.plan import AnyFault, CrashNode, CrashRack, LastingFault, Plan, PreemptNode
 
-DAMAGING = frozenset({"crash_driver"})
-"""Not drawn unless asked for: it does nothing to programs with one driver."""
+DAMAGING = frozenset({"crash_driver", "pause_raylet"})
+"""Not drawn unless asked for: the first does nothing to programs with one driver, and in place of the second the whole
+node is paused."""
 KINDS = tuple(kind for kind in ALL_KINDS if kind not in DAMAGING)
 """Kinds that :func:`random_plan` draws from by default."""
 ALONE = tuple(kind for kind in KINDS if kind not in NEEDS_OTHERS)

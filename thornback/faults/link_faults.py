@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal, TypeAlias
 
 from thornback.faults.base import (
     MESSAGE_NAMES,
@@ -17,6 +17,10 @@ from thornback.faults.base import (
     unknown,
 )
 
+Within: TypeAlias = Literal["all", "driver_node", "worker_node", "owner_worker"]
+"""Connections inside of one node: of drivers with the node process, of workers with it, of owners with the workers that
+run their tasks, or all of them."""
+
 
 class LinkFault(LastingFault, frozen=True, kw_only=True):
     """Base of the faults of links: from the nodes ``a`` to the nodes ``b`` and back. By default all nodes.
@@ -24,16 +28,31 @@ class LinkFault(LastingFault, frozen=True, kw_only=True):
     A node that is in neither list is not concerned: if it reaches both sides of a cut, it is a bridge between them.
     """
 
+    streams: ClassVar[bool] = False
+    """Whether it can happen to a stream, which loses nothing and keeps the order, and so inside of a node."""
+
     a: Nodes | None = None
     b: Nodes | None = None
     one_way: bool = False
     """Only from ``a`` to ``b``: with ``a`` at the asking side requests are hit, the other way round replies."""
+    within: Within | None = None
+    """Inside of the nodes ``a`` (by default of all), between such processes, rather than between nodes."""
+
+    def problem(self) -> str:
+        """Why this fault is impossible; "" if it is not."""
+        if self.within is not None:
+            if not self.streams:
+                return f"inside of a node no message is lost, doubled or overtaken: {self.kind} has no within"
+            if self.b is not None or self.one_way:
+                return "within goes with a (the nodes inside of which it happens), not with b or one_way"
+        return super().problem()
 
 
 class Cut(LinkFault, frozen=True, kw_only=True, tag="cut"):
     """No message passes."""
 
     lossy: ClassVar[bool] = True
+    streams: ClassVar[bool] = True
 
 
 class Loss(LinkFault, frozen=True, kw_only=True, tag="loss"):
@@ -62,6 +81,7 @@ class Reorder(LinkFault, frozen=True, kw_only=True, tag="reorder"):
 class Delay(LinkFault, frozen=True, kw_only=True, tag="delay"):
     """Messages take longer."""
 
+    streams: ClassVar[bool] = True
     seconds: Seconds
     jitter: Seconds = 0.0
     """Up to which a random time is added."""
@@ -70,8 +90,9 @@ class Delay(LinkFault, frozen=True, kw_only=True, tag="delay"):
 class Bandwidth(LinkFault, frozen=True, kw_only=True, tag="bandwidth"):
     """Large messages take longer."""
 
+    streams: ClassVar[bool] = True
     factor: Factor
-    """On the bandwidth; below 1 is slower."""
+    """On the bandwidth (inside of a node: on 1 GB/s); below 1 is slower."""
 
 
 class Reset(Fault, frozen=True, kw_only=True, tag="reset"):

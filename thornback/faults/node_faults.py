@@ -121,9 +121,24 @@ class PauseNode(LastingFault, frozen=True, kw_only=True, tag="pause_node"):
 
     def problem(self) -> str:
         """Why this fault is impossible; "" if it is not."""
-        if self.at is None and self.after is None:
-            return "it needs at (seconds since the start) or after (a message or event)"
-        return super().problem() or ("" if self.duration is not None else "a pause needs until or lasting")
+        return super().problem() or _problem_of_pause(self)
+
+
+class PauseRaylet(LastingFault, frozen=True, kw_only=True, tag="pause_raylet"):
+    """The node process of a node, on the head with the GCS, stops taking part, and goes on later as if nothing had
+    happened; workers and drivers of the node run on."""
+
+    node: NodeIndex
+
+    def problem(self) -> str:
+        """Why this fault is impossible; "" if it is not."""
+        return super().problem() or _problem_of_pause(self)
+
+
+def _problem_of_pause(fault: LastingFault) -> str:
+    if fault.at is None and fault.after is None:
+        return "it needs at (seconds since the start) or after (a message or event)"
+    return "" if fault.duration is not None else "a pause needs until or lasting"
 
 
 class SlowNode(LastingFault, frozen=True, kw_only=True, tag="slow_node"):

@@ -13,6 +13,7 @@ from thornback.core.messages import Message
 from thornback.simulator import seeds
 from thornback.simulator.conditions import Conditions
 from thornback.simulator.engine import Engine, Event
+from thornback.simulator.inside import BANDWIDTH, kind_of
 from thornback.simulator.model import Model
 from thornback.simulator.process import ENDED, Process
 from thornback.simulator.trace import RunTrace
@@ -195,6 +196,7 @@ class Network:
         self.messages = 0
         self.payload = 0
         self.conditions = Conditions(self._released)
+        self._inside: Conditions | None = None
         self.triggers: Triggers | None = None
         self.losing: list[Losing] = []
         self.post_listeners: list[Callable[[Process, Address, list[Message]], None]] = []
@@ -256,6 +258,9 @@ class Network:
             listener(source, to, messages)
         engine = self.engine
         if link.is_local:
+            if self._inside is not None:
+                self._post_inside(link, to, messages, engine.current)
+                return
             when = engine._now + self.model.local_latency
         elif self.lossy:
             self.endpoint(source, link).post(to, messages, engine.current)
@@ -320,8 +325,34 @@ class Network:
         waiting, self._holding = self._holding, []
         for link in waiting:
             held, link.held = link.held, []
+            post = self._post_inside if link.is_local else self._post_under_faults
             for to, messages, cause in held:
-                self._post_under_faults(link, to, messages, cause)
+                post(link, to, messages, cause)
+
+    # --- Faults inside of nodes
+
+    def inside_nodes(self) -> Conditions:
+        """Rules for connections between processes of one node: the source is the node, the target the kind of link."""
+        if self._inside is None:
+            self._inside = Conditions(self._released)
+        return self._inside
+
+    def _post_inside(self, link: Link, to: Address, messages: list[Message], cause: int) -> None:
+        """What waits behind a cut is lost with the process at either end."""
+        source, target = link.source, link.target
+        if ENDED in (source.gate, target.gate):
+            return
+        state = self.inside_nodes().between(source.node.index, kind_of(source, target))
+        if state.cut:
+            if not link.held:
+                self._holding.append(link)
+            link.held.append((to, messages, cause))
+            return
+        delay = self.model.local_latency + state.delay + int(state.jitter * self.chance())
+        if state.bandwidth != 1.0:
+            delay += int(payload_size(messages) / (BANDWIDTH * state.bandwidth) * 1e9)
+        link.last = max(self.engine._now + delay, link.last + 1)
+        self.engine.push(link.last, Batch(self, link, to, messages, cause))
 
     # --- Links that lose messages
 

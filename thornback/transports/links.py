@@ -17,6 +17,7 @@ import msgspec
 
 from thornback.core.ids import GCS, NODE_ID_SIZE, WORKER_ID_SIZE, Address, NodeId, node_of
 from thornback.core.messages import Message, decode
+from thornback.transports import relay
 from thornback.transports.connection import Connection, prepare
 from thornback.transports.loop import EventLoop
 from thornback.transports.wire import FROM_GCS, TO_GCS, Hello, Join, decode_opening, frame_of, opening_frame
@@ -118,6 +119,7 @@ class Links:
         self._dirty: list[_Peer] = []
         self._listener: socket.socket | None = None
         self._unnamed: list[Connection] = []
+        self._relayed = relay.is_relayed(directory)
         self.on_join: Callable[[Connection, Join], None] | None = None
         """Set in the node process: a driver wants to join."""
 
@@ -205,8 +207,7 @@ class Links:
             return None
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            # A Unix socket connects at once unless the other side's backlog is full.
-            sock.connect(socket_path(self._directory, peer.address))
+            self._dial(sock, peer.address)
         except OSError:
             sock.close()
             peer.refused = True
@@ -217,6 +218,15 @@ class Links:
         self._name(connection, peer.address)
         connection.write(opening_frame(Hello(self._addresses[0])))
         return connection
+
+    def _dial(self, sock: socket.socket, address: Address) -> None:
+        """A Unix socket connects at once unless the other side's backlog is full."""
+        path = socket_path(self._directory, address)
+        if self._relayed:
+            with_node = NODE_ID_SIZE in (len(address), len(self._addresses[0]))
+            relay.dial(sock, self._directory, path, relay.WORKER_NODE if with_node else relay.OWNER_WORKER)
+        else:
+            sock.connect(path)
 
     def _accept(self, _mask: int) -> None:
         assert self._listener is not None

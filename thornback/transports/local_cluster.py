@@ -17,7 +17,7 @@ from thornback.core.config import Config
 from thornback.core.messages import JobTerms
 from thornback.core.resources import CPU, GPU, MEMORY, OBJECT_STORE_MEMORY, to_units
 from thornback.core.runtime import Runtime
-from thornback.transports import arena, session, spill_places
+from thornback.transports import arena, relay, session, spill_places
 from thornback.transports.links import listen, socket_path
 from thornback.transports.node_options import NodeOptions, to_json
 from thornback.transports.wire import HEADER, Join, Welcome, decode_welcome, opening_frame
@@ -191,6 +191,7 @@ def _spawn(
     owned: bool,
 ) -> tuple[subprocess.Popen[bytes], socket.socket | None]:
     listener = listen(socket_path(directory, b"gcs"))
+    relay_listener = listen(str(directory / relay.FILE)) if config["relayed_links"] else None
     life, node_life = socket.socketpair() if owned else (None, None)
     options = NodeOptions(
         directory=str(directory),
@@ -201,10 +202,12 @@ def _spawn(
         sys_path=program_path(),
         cwd=os.getcwd(),
         listener_fd=listener.fileno(),
+        relay_fd=-1 if relay_listener is None else relay_listener.fileno(),
         lock_fd=lock,
         life_fd=-1 if node_life is None else node_life.fileno(),
     )
-    inherited = [listener.fileno(), lock] + ([] if node_life is None else [node_life.fileno()])
+    sockets = [sock for sock in (listener, relay_listener, node_life) if sock is not None]
+    inherited = [lock, *(sock.fileno() for sock in sockets)]
     package_root = str(Path(__file__).resolve().parents[2])
     try:
         with open(directory / session.LOGS / "node.log", "wb") as log:
@@ -217,10 +220,9 @@ def _spawn(
                 start_new_session=True,
             )
     finally:
-        listener.close()
         os.close(lock)
-        if node_life is not None:
-            node_life.close()
+        for sock in sockets:
+            sock.close()
     (directory / _PID_FILE).write_text(str(process.pid))
     return process, life
 
@@ -247,7 +249,11 @@ def _join(
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.settimeout(_JOIN_TIMEOUT)
-        sock.connect(socket_path(directory, b"gcs"))
+        path = socket_path(directory, b"gcs")
+        if relay.is_relayed(directory):
+            relay.dial(sock, directory, path, relay.DRIVER_NODE)
+        else:
+            sock.connect(path)
         sock.sendall(opening_frame(Join(os.getpid(), os.getcwd(), program_path())))
         welcome, memory_fd = _receive_welcome(sock)
     except BaseException:

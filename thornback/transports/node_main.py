@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
 from thornback.transports import arena
-from thornback.transports.node_options import from_json
+from thornback.transports.node_options import NodeOptions, from_json
 from thornback.transports.started_page import StartedPage
 from thornback.transports.template import Template, WorkerEnvironment
 
@@ -15,6 +17,7 @@ from thornback.transports.template import Template, WorkerEnvironment
 def main(text: str) -> None:
     """Run a node until it is told to end; this is the end of the calling process."""
     options = from_json(text)
+    relay = _fork_relay(options)
     directory, capacity = Path(options.directory), options.object_store_memory
     memory = arena.Arena(arena.create(capacity), capacity, directory)
     environment = WorkerEnvironment(options.directory, memory, StartedPage(), options.life_fd)
@@ -25,7 +28,23 @@ def main(text: str) -> None:
     node = NodeProcess(options, environment, template)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: node.stop())
-    sys.exit(node.run())
+    exit_code = node.run()
+    if relay:
+        os.kill(relay, signal.SIGTERM)
+        os.waitpid(relay, 0)
+    sys.exit(exit_code)
+
+
+def _fork_relay(options: NodeOptions) -> int:
+    """Pid of the session's relay; 0 if it has none."""
+    if options.relay_fd < 0:
+        return 0
+    from thornback.transports.relay_process import fork
+
+    listener = socket.socket(fileno=options.relay_fd)
+    pid = fork(listener, {options.life_fd})
+    listener.close()
+    return pid
 
 
 if __name__ == "__main__":

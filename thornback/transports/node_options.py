@@ -23,6 +23,8 @@ class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
     cwd: str
     listener_fd: int
     """Listens on the node's socket file, so that others can connect before the process is up."""
+    relay_fd: int = -1
+    """Listens on the relay's socket file; -1: the session has no relay."""
     lock_fd: int
     """Holds the lock of the session directory."""
     life_fd: int = -1

@@ -95,13 +95,14 @@ class Template(NamedTuple):
             ours.setblocking(False)
             return cls(ours, pid)
         try:
-            _close_all_but({0, 1, 2, theirs.fileno(), environment.memory.fd, environment.life_fd})
+            close_all_but({0, 1, 2, theirs.fileno(), environment.memory.fd, environment.life_fd})
             _Template(theirs, environment, sys_path, parent).serve()
         finally:
             os._exit(1)
 
 
-def _close_all_but(keep: set[int]) -> None:
+def close_all_but(keep: set[int]) -> None:
+    """Close all descriptors of this process, which was just forked, but some."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) not in keep:
             try:
@@ -173,7 +174,7 @@ class _Template:
         _make_group(0)
         os.dup2(fds[0], 1)
         os.dup2(fds[1], 2)
-        _close_all_but({0, 1, 2, self._environment.memory.fd, self._environment.life_fd})
+        close_all_but({0, 1, 2, self._environment.memory.fd, self._environment.life_fd})
         self._run_worker(self._environment, request)
 
     def _reap(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from thornback.faults import plan as p
 from thornback.simulator.conditions import Rule
 from thornback.simulator.effects.base import Effect, End
+from thornback.simulator.inside import LINKS_WITHIN
 from thornback.simulator.model import nanoseconds
 from thornback.simulator.network import Losing
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 
 def _link(world: World, fault: p.LinkFault) -> End:
-    conditions = world.network.conditions
+    network = world.network
+    conditions = network.conditions if fault.within is None else network.inside_nodes()
     number = conditions.add(_rule(fault))
     return lambda: conditions.remove(number)
 
@@ -35,6 +37,8 @@ def _rule(fault: p.LinkFault) -> Rule:
     elif isinstance(fault, p.Bandwidth):
         effects["bandwidth"] = fault.factor
     sources = None if fault.a is None else frozenset(fault.a)
+    if fault.within is not None:
+        return Rule(sources, LINKS_WITHIN[fault.within], one_way=True, **effects)
     targets = None if fault.b is None else frozenset(fault.b)
     return Rule(sources, targets, fault.one_way, **effects)
 

@@ -96,6 +96,19 @@ def _pause_node(world: World, fault: p.PauseNode) -> End:
     return end
 
 
+def _pause_raylet(world: World, fault: p.PauseRaylet) -> End:
+    node = world.nodes[fault.node]
+    paused = [process for process in (node.process, node.gcs) if process is not None and not process.ended]
+    for process in paused:
+        process.pause()
+
+    def end() -> None:
+        for process in paused:
+            process.resume()
+
+    return end
+
+
 def _slow_node(world: World, fault: p.SlowNode) -> End:
     node = world.nodes[fault.node]
     node.slowness *= fault.factor
@@ -136,6 +149,7 @@ EFFECTS: dict[type, Effect] = {
     p.LaunchNodes: _launch,
     p.LateHeartbeats: _late_heartbeats,
     p.PauseNode: _pause_node,
+    p.PauseRaylet: _pause_raylet,
     p.SlowNode: _slow_node,
     p.SlowCommits: _slow_commits,
     p.CrashGcs: _crash_gcs,
