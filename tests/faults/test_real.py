@@ -88,7 +88,10 @@ def kills_and_pauses(seed: int, count: int, pace: float) -> Plan:
 def run_for_real(directory: Path, plan: Plan, *workloads: str, patience: float, **config: Any) -> dict[str, int]:
     """Run workloads until the plan is over, on a node of their own; how many faults of each kind there were."""
     program = Program(directory, PROGRAM.format(plan=plan.to_json().decode(), workloads=workloads, config=config))
-    output, _ = program.process.communicate(timeout=patience)
+    try:
+        output, _ = program.process.communicate(timeout=patience)
+    finally:
+        program.kill()
     assert program.process.returncode == 0, f"{plan.to_json().decode()}\n{output}"
     program.assert_nothing_is_left()
     found: dict[str, int] = eval(output.rpartition("happened")[2])
@@ -210,7 +213,7 @@ def test_faults_of_links_are_refused_in_a_session_without_a_relay() -> None:
     ray.init(num_cpus=1, log_to_driver=False)
     try:
         with (
-            pytest.raises(RuntimeError, match=r"faults of links need .* _system_config=\{\"relayed_links\": True\}"),
+            pytest.raises(RuntimeError, match=r"faults of links need .*_system_config=\{\"relayed_links\": True\}"),
             RealInjector(Plan(faults=(Cut(within="all"),))),
         ):
             pass

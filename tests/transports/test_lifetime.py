@@ -103,6 +103,13 @@ class Program:
         template = self.template()
         return [pid for pid, parent in self.family().items() if int(parent) == template]
 
+    def kill(self) -> None:
+        """End the program and all that it has started, if it has not ended by itself."""
+        if self.process.poll() is None:
+            for pid in self.family():
+                os.kill(pid, signal.SIGKILL)
+            self.process.wait()
+
     def assert_nothing_is_left(self) -> None:
         """All processes have ended and the session directory is gone."""
         until(lambda: not self.family(), lambda: f"left behind: {self.family()}")
