@@ -283,6 +283,22 @@ MUTANTS: dict[str, Mutant] = {
         config=QUICK_HEARTBEATS,
         kinds=("pause_node", "cut"),
     ),
+    "a node that a later GCS has declared dead is not told": Mutant(
+        "thornback.core.gcs.incarnations",
+        "            return sender == node\n",
+        "            return False\n",
+        "map_reduce",
+        60,
+        config=QUICK_HEARTBEATS,
+        kinds=("crash_gcs", "pause_node", "cut"),
+    ),
+    "the end of a driver does not end its job": Mutant(
+        "thornback.core.gcs.store",
+        "        self.jobs.process_died(address, reason)\n",
+        "",
+        "drivers",
+        10,
+    ),
     "the GCS answers before its writes are durable": Mutant(
         "thornback.core.gcs.journal",
         "        self._store.commit(writes, durable)",
