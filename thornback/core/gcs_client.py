@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 from thornback.core.backoff import Backoff
@@ -19,6 +18,9 @@ class GcsClient:
     answered when all that it covers is; one barrier is under way at a time. A new GCS takes nothing from a process that
     does not know of it: it is met first, then everything that is kept is sent again, in order. Every handler of the GCS
     takes the same message twice.
+
+    What has been superseded before anyone has heard it is not kept: while the GCS is away, the latest checkpoint of an
+    actor takes the place of the one before it (:attr:`Message.latest_by`).
 
     Attributes:
         incarnation: of the GCS that this process knows.
@@ -37,7 +39,10 @@ class GcsClient:
         self._config = config
         self._random = ports.random.stream("gcs-client")
         self._backoff = Backoff(config.gcs_retry, config.gcs_retry_limit)
-        self._kept: deque[tuple[int, Message]] = deque()
+        self._kept: dict[int, Message] = {}
+        """By number, ascending."""
+        self._latest: dict[tuple[object, ...], int] = {}
+        """Numbers of those that a later message would supersede."""
         self._sent = 0
         self._barrier = 0
         """Number of the barrier under way; 0: none."""
@@ -48,12 +53,24 @@ class GcsClient:
     def send(self, message: Message) -> None:
         """Send a message whose effect must outlive the GCS. Answers may come twice."""
         self._sent += 1
-        self._kept.append((self._sent, message))
+        self._keep(message)
         if self._meeting:
             return
         self.transport.send(GCS, message)
         if not self._barrier:
             self._ask()
+
+    def _keep(self, message: Message) -> None:
+        key = _key(message)
+        if key is not None:
+            self._kept.pop(self._latest.get(key, 0), None)
+            self._latest[key] = self._sent
+        self._kept[self._sent] = message
+
+    def _is_durable(self, number: int) -> None:
+        key = _key(self._kept.pop(number))
+        if key is not None:
+            del self._latest[key]
 
     def tell(self, to: Address, message: Message) -> None:
         """Send to the holder of a lease: the GCS, or an owner, with whom it would not outlive anything."""
@@ -82,14 +99,14 @@ class GcsClient:
         self._send_again()
 
     def _send_again(self) -> None:
-        for _, message in self._kept:
+        for message in self._kept.values():
             self.transport.send(GCS, message)
         self._ask()
 
     def on_barrier_passed(self, sender: Address, message: BarrierPassed) -> None:
         """What was sent before it is durable."""
-        while self._kept and self._kept[0][0] <= message.number:
-            self._kept.popleft()
+        while self._kept and (number := next(iter(self._kept))) <= message.number:
+            self._is_durable(number)
         if message.number != self._barrier:
             return
         self._barrier = 0
@@ -114,10 +131,16 @@ class GcsClient:
         self._meeting = False
         self.transport.send(GCS, MeetGcs(self.incarnation))
         self.greet()
-        for _, message in self._kept:
+        for message in self._kept.values():
             self.transport.send(GCS, message)
         self.returned()
         self._ask()
+
+
+def _key(message: Message) -> tuple[object, ...] | None:
+    """Equal for messages of which only the latest matters; None where each does."""
+    fields = message.latest_by
+    return None if fields is None else (type(message), *(getattr(message, name) for name in fields))
 
 
 def _nothing() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from thornback.core.ids import ActorId, JobId, TaskId, WorkerId
 from thornback.core.messages.base import Message, Record, ResourceMap
 from thornback.core.messages.checkpoints import Checkpoint
@@ -91,6 +93,8 @@ class ActorExiting(Message, frozen=True, tag=64):
 class SubscribeActor(Message, frozen=True, tag=65):
     """Caller to GCS: tell me where the actor is, now and when that changes."""
 
+    latest_by: ClassVar[tuple[str, ...] | None] = ("actor_id",)
+
     actor_id: ActorId
     owner_died: bool = False
     """The caller knows that the actor's owner has ended: if the GCS has not heard of the actor, it never will."""
@@ -138,6 +142,8 @@ class ActorTasksRefused(Message, frozen=True, tag=68):
 class KillActor(Message, frozen=True, tag=69):
     """Anyone to GCS: end this actor at once."""
 
+    latest_by: ClassVar[tuple[str, ...] | None] = ("actor_id", "no_restart", "incarnation")
+
     actor_id: ActorId
     no_restart: bool
     incarnation: int = 0
@@ -147,6 +153,8 @@ class KillActor(Message, frozen=True, tag=69):
 
 class ActorOutOfScope(Message, frozen=True, tag=70):
     """Owner to GCS: no handle is left and no call is under way."""
+
+    latest_by: ClassVar[tuple[str, ...] | None] = ("actor_id",)
 
     actor_id: ActorId
 

@@ -18,3 +18,6 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     reliable: ClassVar[bool] = True
     """Whether a link that loses messages sends it again until it is acknowledged."""
+    latest_by: ClassVar[tuple[str, ...] | None] = None
+    """To the GCS: a later message with the same values in these fields takes the place of an earlier one that has not
+    been heard. None: each one counts."""

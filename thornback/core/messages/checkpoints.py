@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from thornback.core.ids import ActorId, Address
 from thornback.core.messages.base import Message, Record
 from thornback.core.messages.tasks import TaskReply
@@ -31,6 +33,8 @@ class Checkpoint(Record, frozen=True):
 
 class SaveCheckpoint(Message, frozen=True, tag=220):
     """Worker to GCS: the actor's state is this; answered with CheckpointSaved when that is durable."""
+
+    latest_by: ClassVar[tuple[str, ...] | None] = ("actor_id",)
 
     actor_id: ActorId
     incarnation: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from thornback.core.ids import ActorId, JobId, LeaseId, TaskId, WorkerId
 from thornback.core.messages.base import Message, Record
 
@@ -53,6 +55,8 @@ class HeldBundles(Record, frozen=True):
 class NodeHolds(Message, frozen=True, tag=174):
     """Raylet to GCS: what this node holds of what an earlier GCS asked of it; after RegisterNode, and after what it has
     sent again."""
+
+    latest_by: ClassVar[tuple[str, ...] | None] = ()
 
     leases: tuple[HeldLease, ...]
     bundles: tuple[HeldBundles, ...]

@@ -27,6 +27,8 @@ class Deaths(Message, frozen=True, tag=41):
     """Raylet to GCS and to those who watch, GCS to raylets, raylet to its processes: these have ended. The GCS and
     raylets tell of nodes to all."""
 
+    latest_by: ClassVar[tuple[str, ...] | None] = ("deaths",)
+
     deaths: tuple[Death, ...]
 
 
@@ -144,6 +146,8 @@ class ReportResources(Message, frozen=True, tag=51):
 
 class GetView(Message, frozen=True, tag=52):
     """Anyone to GCS: what has changed in the cluster since ``since``?"""
+
+    latest_by: ClassVar[tuple[str, ...] | None] = ("since",)
 
     since: int
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from thornback.core.ids import ActorId, JobId, NodeId, TaskId
 from thornback.core.messages.base import Message, Record, ResourceMap
 
@@ -35,11 +37,15 @@ class CreateGroup(Message, frozen=True, tag=130):
 class RemoveGroup(Message, frozen=True, tag=131):
     """Anyone to GCS: end the group and what runs in it."""
 
+    latest_by: ClassVar[tuple[str, ...] | None] = ("group_id",)
+
     group_id: TaskId
 
 
 class SubscribeGroup(Message, frozen=True, tag=132):
     """Anyone to GCS: tell me where the group's bundles are, now and when that changes."""
+
+    latest_by: ClassVar[tuple[str, ...] | None] = ("group_id",)
 
     group_id: TaskId
     owner_died: bool = False

@@ -156,8 +156,8 @@ class Raylet:
         """The new GCS has heard again all that it may have missed: now what is left of what the last one asked for."""
         held = NodeHolds(self.leases.held_for_gcs(), self.bundles.held(), self.pool.jobs())
         self.gcs.send(held)
-        if self._own_deaths:
-            self.gcs.send(Deaths(tuple(death for _, death in self._own_deaths)))
+        for _, death in self._own_deaths:
+            self.gcs.send(Deaths((death,)))
 
     def _forget_own_deaths(self) -> None:
         """The GCS is there, and has heard of all: who has not heard from it of older ends has been given up since."""
