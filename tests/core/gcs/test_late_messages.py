@@ -68,8 +68,13 @@ class Cluster:
         self.gcs.end_turn()
 
     def _call_after(self, delay: int, call: Callable[[], None]) -> Any:
-        heapq.heappush(self._timers, (self.now + delay, next(self._count), call))
-        return SimpleNamespace(cancel=lambda: None)
+        number = next(self._count)
+        heapq.heappush(self._timers, (self.now + delay, number, call))
+        return SimpleNamespace(cancel=lambda: self._cancel(number))
+
+    def _cancel(self, number: int) -> None:
+        self._timers = [timer for timer in self._timers if timer[1] != number]
+        heapq.heapify(self._timers)
 
     def _commit(self, writes: Sequence[Write], then: Callable[[], None]) -> None:
         for write in writes:

@@ -99,6 +99,8 @@ class Reservations:
         if not self.gcs.quotas.charge(spec.job_id, spec.group_id, total(spec.bundles)):
             self._tell(group, f"{_name(group)} waits: with it, its job would hold more than its quota")
             return False
+        if group.timer is not None:
+            group.timer.cancel()
         self._attempts += 1
         group.attempt = self.gcs.incarnations.epoch + self._attempts
         group.chosen = chosen
@@ -177,7 +179,7 @@ class Reservations:
         """A node has not agreed: what it has is other than its last report says, so the next may tell."""
         self.abort(group)
         group.failures += 1
-        self.clock.call_after(self._refused.delay(group.failures, self._random), self.place_soon)
+        group.timer = self.clock.call_after(self._refused.delay(group.failures, self._random), self.place_soon)
 
     def abort(self, group: Group) -> None:
         """Give up the attempt under way, everywhere."""
