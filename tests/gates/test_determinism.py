@@ -88,15 +88,27 @@ def finished(process: subprocess.Popen[str]) -> str:
     return out.splitlines()[-1] if out else ""
 
 
-def test_every_workload_has_equal_traces_in_all_processes_under_storm(tmp_path: Path) -> None:
+def check_storm(seed: str, tmp_path: Path) -> None:
+    from thornback.faults.workloads import WORKLOADS
     from thornback.simulator.compare import first_difference
 
-    running = [in_storms("3", environment=environment) for environment in SURROUNDINGS]
+    running = [in_storms(seed, environment=environment) for environment in SURROUNDINGS]
     first, second = (json.loads(finished(process)) for process in running)
     different = [name for name in first if first[name] != second[name]]
     for name in different:
         traces = [tmp_path / f"{name}.{index}" for index in range(2)]
         for trace, environment in zip(traces, SURROUNDINGS, strict=True):
-            finished(in_storms("3", name, str(trace), environment=environment))
-        raise AssertionError(f"{name} does not replay in another process: {first_difference(*traces)}")
-    assert len(first) > 10
+            finished(in_storms(seed, name, str(trace), environment=environment))
+        raise AssertionError(f"{name}, seed {seed}, is another run in another process: {first_difference(*traces)}")
+    assert set(first) == set(WORKLOADS), "every workload is compared"
+
+
+def test_every_workload_has_equal_traces_in_all_processes_under_storm(tmp_path: Path) -> None:
+    check_storm("3", tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(20, 32))
+def test_every_workload_has_equal_traces_in_all_processes_under_other_storms(tmp_path: Path, seed: int) -> None:
+    check_storm(str(seed), tmp_path)

@@ -329,4 +329,98 @@ MUTANTS: dict[str, Mutant] = {
         20,
         kinds=("loss", "cut"),
     ),
+    # --- Quotas, shares and the books of a node
+    "a node grants without the quota that it asked for": Mutant(
+        "thornback.core.raylet.quotas",
+        "        if fits(total((self._held(request.job_id, job), counted)), job.allowed):",
+        "        if True:",
+        "tenants",
+        10,
+    ),
+    "each node may hold the whole quota of a job": Mutant(
+        "thornback.core.gcs.quotas",
+        "            used = total(given.values())\n",
+        "            used: Resources = {}\n",
+        "tenants",
+        10,
+    ),
+    "a job is charged for a CPU that it gave back": Mutant(
+        "thornback.core.raylet.grants",
+        "            self.shares.give(grant.request.job_id, amounts)\n            if grant.request.actor_id:",
+        "            if grant.request.actor_id:",
+        "nested",
+        10,
+    ),
+    "a CPU is counted twice when a blocked task goes on": Mutant(
+        "thornback.core.raylet.grants",
+        "                grant.pool.take({CPU: cpu})\n",
+        "",
+        "nested",
+        10,
+    ),
+    "a reservation that failed keeps what it had set aside": Mutant(
+        "thornback.core.gcs.reservations",
+        "            self.transport.send(node, ReleaseBundles(group.spec.group_id, attempt))\n",
+        "            pass\n",
+        "gangs",
+        40,
+    ),
+    # --- Where tasks run, and how often
+    "references inside of arguments are not held by the caller": Mutant(
+        "thornback.core.owner.tasks",
+        "            for object_id in arguments.contained:\n                self.references.hold(object_id)",
+        "            for object_id in arguments.contained:\n                self.references.lookup(object_id)",
+        "bound",
+        10,
+    ),
+    "a task that was stolen from a worker runs there too": Mutant(
+        "thornback.core.executor.executor",
+        "                self.arguments.forget(execution)\n            else:\n",
+        "            if True:\n",
+        "nested",
+        20,
+    ),
+    "both runs of a straggler bring their value": Mutant(
+        "thornback.core.owner.tasks",
+        """            or task.state != PUSHED
+            or task.attempt != reply.attempt
+            or task.worker != sender
+""",
+        "",
+        "stragglers",
+        20,
+    ),
+    # --- Incarnations and checkpoints
+    "an actor lives by what its ended worker has said": Mutant(
+        "thornback.core.gcs.actors",
+        "        if actor is None or actor.worker_id != sender or actor.incarnation != message.incarnation:",
+        "        if actor is None or actor.incarnation != message.incarnation:",
+        "ledger",
+        200,
+        kinds=("crash_worker",),
+    ),
+    "a restart for the sake of a node that leaves counts": Mutant(
+        "thornback.core.gcs.restarts",
+        "            actor.moves += 1\n            actor.moving = False",
+        "            actor.restarts += 1\n            actor.moving = False",
+        "ledger",
+        60,
+        kinds=("preempt_node", "crash_worker"),
+    ),
+    "acknowledged calls are not replayed": Mutant(
+        "thornback.core.owner.replay",
+        "        again = [calls[place] for place in sorted(calls) if calls[place].state == DONE]",
+        "        again: list[Task] = []",
+        "saved",
+        30,
+        kinds=("crash_worker", "crash_node"),
+    ),
+    "a checkpoint is acknowledged and not written": Mutant(
+        "thornback.core.gcs.checkpoints",
+        "            self.gcs.journal.write(self.name, message.actor_id, encode(checkpoint))\n",
+        "",
+        "saved",
+        40,
+        kinds=("crash_gcs", "crash_worker"),
+    ),
 }

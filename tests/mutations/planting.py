@@ -19,7 +19,7 @@ class Mutant(NamedTuple):
     Attributes:
         module: where it is.
         before, after: the snippet that is replaced, which must occur exactly once, and what replaces it.
-        workload: which notices it.
+        workload: which notices it; or a program in ``programs/``.
         seeds: within how many runs, each in a storm of its own, it must be found.
         config: settings of the engine that the runs need.
         kinds: faults that the storms consist of; None for all.

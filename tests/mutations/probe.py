@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 from tests.mutations.mutants import MUTANTS
 from tests.mutations.planting import Mutant, plant
 
+PROGRAMS = Path(__file__).with_name("programs")
 NODES = 5
 STORM = 4.0
 """Virtual seconds within which the faults of a storm happen."""
@@ -24,7 +26,8 @@ def trouble(mutant: Mutant, seed: int) -> str:
 
     plan = random_plan(seed, NODES, STORM, faults=8, kinds=mutant.kinds)
     setup = Setup(nodes=NODES, config=dict(mutant.config), patience=300.0)
-    outcome = run_once(f"workload:{mutant.workload}", seed, plan, setup)
+    own = PROGRAMS / f"{mutant.workload}.py"
+    outcome = run_once(own if own.is_file() else f"workload:{mutant.workload}", seed, plan, setup)
     return "; ".join(dict.fromkeys(f"{each.invariant}: {each.where}" for each in outcome.violations))
 
 

@@ -76,6 +76,11 @@ def limited(stream: Stream, lease: bytes) -> Stream:
 BROKEN: list[tuple[type[Checker], str, Fill]] = [
     (
         inv.ResolvesOnce,
+        "a task ended twice",
+        lambda s: s.event("task.finished", TASK, 0).event("task.failed", TASK, 1),
+    ),
+    (
+        inv.ResolvesOnce,
         "resolved twice",
         lambda s: s.event("object.ready", OBJECT, ONE).event("object.ready", OBJECT, ONE),
     ),
@@ -290,6 +295,11 @@ BROKEN: list[tuple[type[Checker], str, Fill]] = [
         ),
     ),
     (
+        inv.Acknowledged,
+        "checkpoints: acknowledged before it was durable",
+        lambda s: s.message(GCS, WORKER, m.CheckpointSaved(ACTOR, 1)),
+    ),
+    (
         inv.Cancelled,
         "a cancelled task succeeded",
         lambda s: s.event("task.cancel", TASK, "x").event("task.finished", TASK, 0),
@@ -369,6 +379,11 @@ KEPT: list[tuple[type[Checker], str, Fill]] = [
         inv.Names,
         "a name of a dead actor",
         lambda s: register(register(s, name="n").event("actor.state", ACTOR, ("DEAD", 1, b"", 0)), ACTOR_2, name="n"),
+    ),
+    (
+        inv.ResolvesOnce,
+        "the end of a task that makes a lost object again",
+        lambda s: s.event("task.finished", TASK, 0).event("task.rebuilding", TASK, 1).event("task.finished", TASK, 1),
     ),
     (
         inv.Quotas,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from thornback.core.ids import GCS, short
-from thornback.core.messages import ActorRegistered, GroupUpdate, JobStarted, KeyValue, PutKey
+from thornback.core.messages import ActorRegistered, CheckpointSaved, GroupUpdate, JobStarted, KeyValue, PutKey
 from thornback.faults.invariants.base import Checker, Detail, Unsettled
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ class Acknowledged(Checker):
         if message.state == "CREATED":
             self._expect("placement_groups", message.group_id, f"group {short(message.group_id)}")
 
+    def saw_checkpoint_saved(self, time: int, sender: bytes, to: bytes, message: CheckpointSaved) -> None:
+        """An actor learns that its state is safe, and then so do its callers."""
+        self._expect("checkpoints", message.actor_id, f"a checkpoint of actor {short(message.actor_id)}")
+
     def saw_put_key(self, time: int, sender: bytes, to: bytes, message: PutKey) -> None:
         """Somebody writes a key."""
         self._puts[sender, message.request] = message.key
@@ -75,5 +79,8 @@ class Acknowledged(Checker):
                     )
                 if table == "actors" and key not in gcs.actors.table:
                     yield Unsettled("actors: not in memory", f"actor {short(key)} is on disk, and not in the GCS", key)
+                if table == "checkpoints" and key not in gcs.checkpoints.table:
+                    text = f"the checkpoint of {short(key)} is on disk, and not in the GCS"
+                    yield Unsettled("checkpoints: not in memory", text, key)
                 if table == "placement_groups" and key not in gcs.groups.table:
                     yield Unsettled("groups: not in memory", f"group {short(key)} is on disk, and not in the GCS", key)

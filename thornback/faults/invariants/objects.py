@@ -6,7 +6,7 @@ from bisect import bisect_right, insort
 from collections.abc import Callable
 from zlib import crc32
 
-from thornback.core.ids import Address, NodeId, ObjectId, node_of, owner_of, short
+from thornback.core.ids import Address, NodeId, ObjectId, TaskId, node_of, owner_of, short
 from thornback.core.messages import Content, ObjectContent, Value
 from thornback.core.resources import OBJECT_STORE_MEMORY
 from thornback.faults.invariants.base import Checker, Detail, describe_error
@@ -26,6 +26,20 @@ class ResolvesOnce(Checker):
     def __init__(self) -> None:
         super().__init__()
         self._contents: dict[ObjectId, Content] = {}
+        self._ended: set[TaskId] = set()
+        """Tasks whose owner has their end, and which have not been sent again since."""
+
+    def _task_ends(self, time: int, subject: bytes, detail: Detail) -> None:
+        if subject in self._ended:
+            self.fail(subject, "a task ended twice", f"task {short(subject)} ends for its owner, as it has before")
+        self._ended.add(subject)
+
+    on_task_finished = on_task_failed = _task_ends
+
+    def _task_begins_again(self, time: int, subject: bytes, detail: Detail) -> None:
+        self._ended.discard(subject)
+
+    on_task_rebuilding = on_task_replayed = _task_begins_again
 
     def on_object_ready(self, time: int, subject: bytes, detail: Detail) -> None:
         """Its owner sets its content."""

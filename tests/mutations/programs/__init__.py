@@ -1,0 +1,1 @@
+"""Programs that check themselves, for mutants of parts that no workload uses."""
