@@ -169,7 +169,7 @@ GCS_PLAN = Plan(
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("name", ["ledger", "names"])
+@pytest.mark.parametrize("name", ["ledger", "map_reduce"])
 def test_programs_survive_the_end_of_the_gcs_in_both_worlds(directory: Path, name: str) -> None:
     with simulate(nodes=[{"cpus": 4}], seed=1, faults=GCS_PLAN, time_limit=600) as world:
         load(name)()
