@@ -14,10 +14,10 @@ from thornback.faults.draw import NEEDS_OTHERS, Draw
 from thornback.faults.plan import KINDS as ALL_KINDS
 from thornback.faults.plan import AnyFault, CrashNode, CrashRack, LastingFault, Plan, PreemptNode
 
-DAMAGING = frozenset({"crash_driver", "pause_raylet"})
+ON_REQUEST = frozenset({"crash_driver", "pause_raylet"})
 """Not drawn unless asked for: the first does nothing to programs with one driver, and in place of the second the whole
 node is paused."""
-KINDS = tuple(kind for kind in ALL_KINDS if kind not in DAMAGING)
+KINDS = tuple(kind for kind in ALL_KINDS if kind not in ON_REQUEST)
 """Kinds that :func:`random_plan` draws from by default."""
 ALONE = tuple(kind for kind in KINDS if kind not in NEEDS_OTHERS)
 """Those that make sense on a single node."""
@@ -68,7 +68,7 @@ def allowed_kinds(kinds: Sequence[str] | None, nodes: int) -> list[str]:
     """
     possible = [kind for kind in ALL_KINDS if nodes > 1 or kind not in NEEDS_OTHERS]
     if kinds is None:
-        return [kind for kind in possible if kind not in DAMAGING]
+        return [kind for kind in possible if kind not in ON_REQUEST]
     wrong = [kind for kind in kinds if kind not in possible]
     if wrong:
         raise ValueError(f"no random fault {wrong[0]!r} for {nodes} nodes; there are {', '.join(possible)}")
