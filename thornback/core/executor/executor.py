@@ -69,6 +69,8 @@ class Executor:
         self._calls: dict[bytes, int] = {}
         self._cpu: deque[Waiter] = deque()
         self._blocked: dict[TaskId, None] = {}
+        self._job = owner.await_job()
+        self._job.on_done = self._job_known
         self._worn_out = False
         """``max_calls`` was reached: the raylet ends this process as soon as the owner has the last reply."""
 
@@ -98,6 +100,13 @@ class Executor:
             )
             self.enqueue(Execution(self, TASK, sender, message.lease_id, call, template, context, "", False))
         self.start_next("")
+
+    def _job_known(self) -> None:
+        """The raylet has said for which job this process works: what came before may start."""
+        for name, lane in self.lanes.items():
+            for execution in lane.queue:
+                execution.context.namespace = self.owner.namespace
+            self.start_next(name)
 
     def function_for(self, execution: Execution) -> Any:
         """The function or bound method to call."""
@@ -166,6 +175,8 @@ class Executor:
 
     def start_next(self, name: str) -> None:
         """Start what the lane has room for."""
+        if not self._job.done:
+            return  # the raylet's word for whom it works comes by another connection than the owner's tasks
         lane = self.lanes[name]
         while lane.queue and lane.running < lane.limit:
             execution = lane.queue.popleft()
