@@ -10,6 +10,7 @@ import itertools
 import pickletools
 import re
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import msgspec
@@ -102,6 +103,7 @@ def event_kind(method: str) -> str:
     return method.replace("_", ".", 1)
 
 
+@cache
 def snake(name: str) -> str:
     """``PushTasks`` as ``push_tasks``."""
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
