@@ -82,7 +82,7 @@ def let_memory_wait(world: Any) -> None:
 
 def let_a_write_wait(world: Any) -> None:
     """A write that the GCS never says to be durable."""
-    raylet(world).gcs._kept.append((1, Heartbeat()))
+    raylet(world).gcs._kept[1] = Heartbeat()
 
 
 TAMPERED: list[tuple[type[Checker], str, Tamper]] = [
