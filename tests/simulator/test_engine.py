@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
+import pytest
 import simpy
+from hypothesis import given
+from hypothesis import strategies as st
 
 from thornback.simulator import seeds
-from thornback.simulator.engine import COMPACT_ABOVE, Engine, Flag
+from thornback.simulator.clock import NodeClock
+from thornback.simulator.engine import COMPACT_ABOVE, Engine, Flag, NoProgressError
 
 
 def engine(seed: int = 0) -> Engine:
@@ -93,3 +97,36 @@ def test_simpy_processes_share_the_queue() -> None:
 def test_streams_depend_on_every_part_of_their_name() -> None:
     names = [(0, "a"), (1, "a"), (0, "b"), (0, "a", ""), (0, "a", b"x"), (0, "ab"), (0, "a", "b")]
     assert len({seeds.derive(*name) for name in names}) == len(names)
+
+
+def test_events_that_follow_each_other_without_end_at_one_instant_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thornback.simulator.engine.COLLECT_EVERY", 100)
+    env = engine()
+
+    def again() -> None:
+        env.call_after(0, again)
+
+    env.call_after(5, again)
+    with pytest.raises(NoProgressError, match=r"within 10000 ns of virtual time, at 0\.000000005 s; .*again"):
+        env.pump(Flag())
+
+
+def test_many_events_in_a_short_time_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thornback.simulator.engine.COLLECT_EVERY", 100)
+    env, seen = engine(), []
+    for number in range(3000):
+        env.call_after(number * 20, lambda: seen.append(env.now))
+    drain(env)
+    assert len(seen) == 3000
+
+
+@given(st.floats(-200_000, 200_000), st.integers(0, 10**13), st.integers(0, 10**12), st.integers(1, 10**11))
+def test_a_timer_is_never_early_by_the_clock_of_its_node(drift: float, since: int, at: int, delay: int) -> None:
+    env = engine()
+    clock = NodeClock(env)
+    env._now = since
+    clock.set_drift(drift)
+    env._now += at
+    before = clock.now()
+    env._now += clock.to_engine(delay)
+    assert clock.now() - before >= delay, f"{drift} ppm: the clock shows less than the {delay} ns that were asked for"

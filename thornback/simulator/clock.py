@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappush
+from math import floor
 from typing import TYPE_CHECKING
 
 from thornback.simulator.engine import Engine, Event
@@ -36,7 +37,7 @@ class NodeClock:
         """Nanoseconds on this node's clock."""
         elapsed = self._engine._now - self._reference
         if self._drift:
-            return self._base + elapsed + int(elapsed * self._drift / 1e6)
+            return self._base + elapsed + floor(elapsed * self._drift / 1e6)
         return self._base + elapsed
 
     def monotonic(self) -> int:
@@ -44,8 +45,8 @@ class NodeClock:
         return self.now() - self._stepped
 
     def to_engine(self, delay: int) -> int:
-        """How long ``delay`` nanoseconds of this clock really take."""
-        return int(delay / (1 + self._drift / 1e6)) if self._drift else delay
+        """How long ``delay`` nanoseconds of this clock really take: rounded up, so that it shows no less afterwards."""
+        return int(delay / (1 + self._drift / 1e6)) + 1 if self._drift else delay
 
     def set_drift(self, drift: float) -> None:
         """Change the speed, in parts per million, from now on."""

@@ -20,8 +20,15 @@ from simpy.events import NORMAL
 COLLECT_EVERY = 100_000
 """Events between two runs of the cycle collector, which never runs at any other time: what it finalizes must not
 depend on how much memory was allocated before the simulation."""
+PROGRESS = 1000
+"""Nanoseconds that virtual time must advance within ``PATIENCE`` such runs."""
+PATIENCE = 10
 COMPACT_ABOVE = 512
 """Cancelled events below this number are left in the queue."""
+
+
+class NoProgressError(RuntimeError):
+    """Events follow each other for ever, and virtual time stands still."""
 
 
 class Event:
@@ -100,6 +107,9 @@ class Engine(simpy.Environment):
         self._tie = ties.random
         self._cancelled = 0
         self._collect_at = COLLECT_EVERY
+        self._looked = 0
+        """When virtual time was looked at last, and (below) how often it had stood still by then."""
+        self._still = 0
         self.current = 0
         self.events = 0
 
@@ -143,7 +153,11 @@ class Engine(simpy.Environment):
         raise EmptySchedule
 
     def pump(self, stop: Flag) -> bool:
-        """Run events until ``stop`` is set; False if none are left before that."""
+        """Run events until ``stop`` is set; False if none are left before that.
+
+        Raises:
+            NoProgressError: virtual time stands still.
+        """
         queue = self._queue
         pop = heappop
         while not stop.is_set:
@@ -159,7 +173,18 @@ class Engine(simpy.Environment):
             if self.events >= self._collect_at:
                 self._collect_at = self.events + COLLECT_EVERY
                 gc.collect()
+                self._check_progress(event)
         return True
+
+    def _check_progress(self, event: Event) -> None:
+        self._still = self._still + 1 if self._now < self._looked + PROGRESS else 0
+        self._looked = self._now
+        if self._still >= PATIENCE:
+            what = getattr(getattr(event, "call", None), "__qualname__", type(event).__name__)
+            raise NoProgressError(
+                f"{PATIENCE * COLLECT_EVERY:,} events have happened within {PATIENCE * PROGRESS} ns of virtual time, "
+                f"at {self._now / 1e9:.9f} s; the last of them was {what}"
+            )
 
     def note_cancelled(self) -> None:
         """An event in the queue was cancelled; rebuild the queue when most of it is."""
