@@ -83,9 +83,9 @@ KILL_POINTS = {
     "with a block that is sealed and not announced": ("thornback.core.owner.writing.Writing.seal", "after"),
 }
 READER_KILL_POINTS = {
-    "before it asks for a pin": ("thornback.core.owner.objects.Objects._pin", "before"),
-    "when it has asked for a pin": ("thornback.core.owner.objects.Objects._pin", "after"),
-    "when it has the pin": ("thornback.core.owner.objects.Objects.adopt", "after"),
+    "before it asks for a pin": ("thornback.core.owner.blocks.Blocks._pin", "before"),
+    "when it has asked for a pin": ("thornback.core.owner.blocks.Blocks._pin", "after"),
+    "when it has the pin": ("thornback.core.owner.blocks.Blocks.adopt", "after"),
     "with a view": ("thornback.transports.arena.Arena.read", "after"),
 }
 

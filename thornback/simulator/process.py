@@ -136,11 +136,16 @@ class Process:
         order."""
         self._pauses -= 1
         if self.gate == PAUSED and not self._pauses:
-            self.gate = RUNNING
-            postponed, self.postponed = self.postponed, []
-            for event in postponed:
-                if not event.cancelled:
-                    event.run()
+            self.engine.call_after(0, self._go_on)
+
+    def _go_on(self) -> None:
+        if self.gate != PAUSED or self._pauses:
+            return
+        self.gate = RUNNING
+        postponed, self.postponed = self.postponed, []
+        for event in postponed:
+            if not event.cancelled:
+                event.run()
 
     def end(self) -> None:
         """Drop everything; called by the world only."""
