@@ -120,7 +120,7 @@ MUTANTS: dict[str, Mutant] = {
         "        elif task.retries_left:\n            self._retry(task)\n        else:\n",
         "        elif True:\n            self._retry(task)\n        else:\n",
         "attempts",
-        20,
+        60,
     ),
     "the last task that a dead worker has started counts as not started": Mutant(
         "thornback.core.owner.leases",

@@ -33,6 +33,11 @@ class Attempts(Checker):
             self.fail(subject, "a second run without permission", f"{name} ({short(subject)}) has max_retries=0")
         self._allowed[subject] = name, retries + 1 if retries >= 0 else retries
 
+    def on_task_excused(self, time: int, subject: bytes, detail: Detail) -> None:
+        """Its worker was ended for want of memory, or since its node leaves: the retry that follows does not count."""
+        name, retries = self._allowed.get(subject, ("?", -1))
+        self._allowed[subject] = name, retries + 1 if retries >= 0 else retries
+
     def on_task_started(self, time: int, subject: bytes, detail: Detail) -> None:
         """A worker begins to run it."""
         attempt, kind = detail[:2]
