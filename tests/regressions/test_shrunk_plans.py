@@ -104,6 +104,17 @@ CASES: dict[str, Case] = {
         (p.SlowCommits(at=0.8, until=1.0, delay=0.2), p.CrashGcs(at=1.0, restart_after=1.0, unsynced="kept")),
         QUICK,
     ),
+    "a node reports what it has, not what requests that wait there would take": Case(
+        "drivers",
+        8,
+        (4090,),
+        (
+            p.LoseMessage(at=3.991, message="RegisterNode", count=2),
+            p.CrashDriver(at=1.701, node=3),
+            p.PauseWorker(at=0.0958, until=0.129, node=0),
+        ),
+        QUICK,
+    ),
     "a task whose worker was ended for want of memory has one attempt more, which is not one too many": Case(
         "attempts", 6, (2023,), (p.CrashGcs(at=1.7775, restart_after=1.4662), p.OutOfMemory(at=2.7232, node=4)), QUICK
     ),

@@ -119,6 +119,8 @@ class Raylet:
         self._own_deaths: deque[tuple[int, Death]] = deque()
         """Of this node, with the time: lately, and all while the GCS is away."""
         self._version = 0
+        self._own: NodeView
+        """What this node has, as said last; in ``view`` it lacks what waiting requests will take."""
         self._report_timer = False
         self._view_timer = False
         self.view.apply(self._own_view(), is_own=True)
@@ -172,7 +174,7 @@ class Raylet:
     def _own_view(self) -> NodeView:
         self._version += 1
         leases = self.leases
-        return NodeView(
+        self._own = NodeView(
             self.node_id,
             self._version,
             self.name,
@@ -184,6 +186,7 @@ class Raylet:
             endpoint=self.endpoint,
             lasting={name: amount for name, amount in self.grants.lasting.items() if amount},
         )
+        return self._own
 
     def refresh_view(self) -> None:
         """What this node knows of itself has changed."""
@@ -249,9 +252,7 @@ class Raylet:
 
     def _report(self) -> None:
         self._report_timer = False
-        self.transport.send(
-            GCS, ReportResources(self.view.nodes[self.node_id], job_use(self.grants, self.leases.queue))
-        )
+        self.transport.send(GCS, ReportResources(self._own, job_use(self.grants, self.leases.queue)))
 
     def _view_again(self) -> None:
         self._view_timer = False
