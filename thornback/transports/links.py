@@ -119,7 +119,6 @@ class Links:
         self._dirty: list[_Peer] = []
         self._listener: socket.socket | None = None
         self._unnamed: list[Connection] = []
-        self._relayed = relay.is_relayed(directory)
         self.on_join: Callable[[Connection, Join], None] | None = None
         """Set in the node process: a driver wants to join."""
 
@@ -221,12 +220,9 @@ class Links:
 
     def _dial(self, sock: socket.socket, address: Address) -> None:
         """A Unix socket connects at once unless the other side's backlog is full."""
-        path = socket_path(self._directory, address)
-        if self._relayed:
-            with_node = NODE_ID_SIZE in (len(address), len(self._addresses[0]))
-            relay.dial(sock, self._directory, path, relay.WORKER_NODE if with_node else relay.OWNER_WORKER)
-        else:
-            sock.connect(path)
+        with_node = NODE_ID_SIZE in (len(address), len(self._addresses[0]))
+        between = relay.WORKER_NODE if with_node else relay.OWNER_WORKER
+        relay.dial(sock, self._directory, socket_path(self._directory, address), between)
 
     def _accept(self, _mask: int) -> None:
         assert self._listener is not None

@@ -249,11 +249,7 @@ def _join(
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.settimeout(_JOIN_TIMEOUT)
-        path = socket_path(directory, b"gcs")
-        if relay.is_relayed(directory):
-            relay.dial(sock, directory, path, relay.DRIVER_NODE)
-        else:
-            sock.connect(path)
+        relay.dial(sock, directory, socket_path(directory, b"gcs"), relay.DRIVER_NODE)
         sock.sendall(opening_frame(Join(os.getpid(), os.getcwd(), program_path())))
         welcome, memory_fd = _receive_welcome(sock)
     except BaseException:

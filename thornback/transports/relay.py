@@ -60,9 +60,12 @@ def is_relayed(directory: Path) -> bool:
 
 
 def dial(sock: socket.socket, directory: Path, path: str, between: str) -> None:
-    """Connect ``sock`` with the socket file ``path`` of a relayed session."""
-    sock.connect(str(directory / FILE))
-    sock.sendall(frame_for_relay(Through(path, between)))
+    """Connect ``sock`` with the socket file ``path`` of a session: through its relay, if it has one."""
+    if is_relayed(directory):
+        sock.connect(str(directory / FILE))
+        sock.sendall(frame_for_relay(Through(path, between)))
+    else:
+        sock.connect(path)
 
 
 def combine(rules: Sequence[LinkRule], between: str) -> LinkRule:
