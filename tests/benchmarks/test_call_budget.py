@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-EXPERIMENT = Path(__file__).parents[2] / "experiments" / "call_budget.py"
+import call_budget
 
 
 def test_every_step_has_its_row(own_sessions: dict[str, str]) -> None:
     done = subprocess.run(
-        [sys.executable, str(EXPERIMENT), "--calls", "50"],
+        [sys.executable, call_budget.__file__, "--calls", "50"],
         env={**os.environ, **own_sessions},
         capture_output=True,
         text=True,
@@ -20,8 +19,5 @@ def test_every_step_has_its_row(own_sessions: dict[str, str]) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    sys.path.insert(0, str(EXPERIMENT.parent))
-    import call_budget
-
     absent = [step for step in call_budget.STEPS if step not in done.stdout]
     assert not absent, f"no call has taken these steps, or they are not measured: {absent}\n{done.stdout}"

@@ -5,17 +5,13 @@ from __future__ import annotations
 import io
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))
-
 from peers_support import conductor, report, rows
 from peers_support.results import Results
+from rich.console import Console
 
 SETTINGS: dict[str, Any] = {"rounds": 3, "seconds": 0.01, "quick": True, "cpus": 2}
 

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import thornback
 
@@ -24,6 +26,22 @@ def run(*arguments: str, **options: str) -> subprocess.CompletedProcess[str]:
         timeout=60,
         check=False,
     )
+
+
+@contextmanager
+def running(program: str, sessions: dict[str, str]) -> Iterator[str]:
+    """A program with a session, which waits for the end of its stdin; yields the first line that it prints."""
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, **sessions},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.stdin.close()
+        assert process.wait(30) != -signal.SIGKILL
 
 
 def last_line(text: str) -> str:
@@ -105,19 +123,10 @@ input()
 
 
 def test_status_of_a_running_session(own_sessions: dict[str, str]) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM],
-        env={**os.environ, **own_sessions},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None and process.stdout is not None
-        assert process.stdout.readline() == "up\n"
+    with running(PROGRAM, own_sessions) as printed:
+        assert printed == "up"
         shown = run("status", COLUMNS="300", **own_sessions)
         as_json = run("status", "--json", **own_sessions)
-        process.stdin.close()
-        assert process.wait(30) != -signal.SIGKILL
     assert shown.returncode == 0, shown.stderr
     assert "tape=2/3" in shown.stdout and " 1/2 " in shown.stdout
     assert "1 of 2 CPUs are free" in shown.stdout

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
 import thornback as ray
-from tests.cli.test_commands import last_line, run
+from tests.cli.test_commands import last_line, run, running
 from tests.worlds.test_recovery import AWAY, cluster, eventually, start
 from thornback.cli.drain import begin, show
 from thornback.cli.output import CommandError
@@ -59,20 +56,10 @@ input()
 
 
 def test_the_head_of_a_running_session_cannot_leave(own_sessions: dict[str, str]) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", SESSION],
-        env={**os.environ, **own_sessions},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None and process.stdout is not None
-        head = process.stdout.readline().strip()
+    with running(SESSION, own_sessions) as head:
         refused = run("drain", head, "--reason", "maintenance", "--deadline", "5", **own_sessions)
         unknown = run("drain", "nonsense", "--json", **own_sessions)
         nodes = json.loads(run("status", "--json", **own_sessions).stdout)["nodes"]
-        process.stdin.close()
-        process.wait(30)
     assert refused.returncode == unknown.returncode == 1
     assert f"node {head} is the head, which holds the cluster's tables and cannot leave" in last_line(refused.stderr)
     assert "there is no node 'nonsense' that is alive; alive are " + head in last_line(unknown.stderr)

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))
-
 import moving_work
+import pytest
 
 
 @pytest.mark.parametrize("skew", list(moving_work.SKEWS))
