@@ -11,6 +11,7 @@ from thornback.core.config import Config
 from thornback.core.messages import NodeView, Strategy
 from thornback.core.resources import UNIT
 from thornback.core.scheduling.policies import place
+from thornback.core.scheduling.request import PlacementRequest
 from thornback.core.scheduling.view import ClusterView
 
 GB = 1 << 30
@@ -52,7 +53,7 @@ def measure(nodes: int, decisions: int, most: int = 16) -> dict[str, tuple[float
         for number in range(decisions):
             demand = {"CPU": (1 + number % 4) * UNIT}
             start = time.perf_counter_ns()
-            chosen = place(demand, view.alive(), (5).to_bytes(8, "big"), strategy, Config(), numbers)
+            chosen = place(PlacementRequest(demand, (5).to_bytes(8, "big"), strategy, Config(), numbers), view.alive())
             middle = time.perf_counter_ns()
             if chosen is not None:
                 view.debit(chosen, demand)

@@ -12,6 +12,7 @@ from thornback.core.config import Config
 from thornback.core.messages import NodeView, Strategy
 from thornback.core.objects.allocator import Allocator
 from thornback.core.scheduling.policies import place
+from thornback.core.scheduling.request import PlacementRequest
 from thornback.core.serialization import dumps, dumps_arguments, loads
 from thornback.simulator.engine import Engine, Flag
 
@@ -76,7 +77,8 @@ def test_allocate_and_release(benchmark: Any) -> None:
 def test_place_on_100_nodes(benchmark: Any) -> None:
     """The default policy."""
     stream, config, strategy = random.Random(1), Config(), Strategy()
-    chosen = benchmark(place, {"CPU": 20_000}, NODES, NODES[0].node_id, strategy, config, stream)
+    local = NODES[0].node_id
+    chosen = benchmark(lambda: place(PlacementRequest({"CPU": 20_000}, local, strategy, config, stream), NODES))
     assert chosen is not None
 
 

@@ -12,22 +12,24 @@ from thornback.core.config import Config
 from thornback.core.messages import NodeView, Strategy
 from thornback.core.resources import UNIT, fits
 from thornback.core.scheduling import registry
-from thornback.core.scheduling.policies import (
-    allowed,
-    hybrid,
-    is_feasible,
-    labels,
-    matches,
-    place,
-    spread,
-    utilization,
-    why_infeasible,
-)
+from thornback.core.scheduling.feasibility import allowed, is_feasible, why_infeasible
+from thornback.core.scheduling.labels import matches
+from thornback.core.scheduling.policies import hybrid, labels, place, spread, utilization
+from thornback.core.scheduling.request import PlacementRequest
 from thornback.core.scheduling.view import ClusterView
 
 CONFIG = Config()
 LABEL_VALUES = st.sampled_from(["a", "b", "c"])
 AMOUNTS = st.integers(0, 4).map(lambda count: count * UNIT // 2)
+
+
+ANYWHERE = Strategy()
+
+
+def asking(
+    demand: dict[str, int], local: bytes = b"", strategy: Strategy = ANYWHERE, seed: int = 1
+) -> PlacementRequest:
+    return PlacementRequest(demand, local, strategy, CONFIG, random.Random(seed))
 
 
 @st.composite
@@ -77,7 +79,7 @@ def strategies(draw: st.DrawFn) -> Strategy:
 def test_no_policy_chooses_a_node_without_room_or_permission(
     demand: dict[str, int], nodes: list[NodeView], strategy: Strategy, seed: int
 ) -> None:
-    chosen = place(demand, nodes, (0).to_bytes(8, "big"), strategy, CONFIG, random.Random(seed))
+    chosen = place(asking(demand, (0).to_bytes(8, "big"), strategy, seed), nodes)
     open_to_it = [node for node in nodes if allowed(node, strategy) and fits(demand, node.available)]
     if chosen is None:
         if strategy.kind != "NODE":
@@ -93,7 +95,7 @@ def test_equal_random_numbers_give_equal_choices(
     demand: dict[str, int], nodes: list[NodeView], strategy: Strategy, seed: int
 ) -> None:
     local = (0).to_bytes(8, "big")
-    choices = {place(demand, nodes, local, strategy, CONFIG, random.Random(seed)) for _ in range(3)}
+    choices = {place(asking(demand, local, strategy, seed), nodes) for _ in range(3)}
     assert len(choices) == 1
 
 
@@ -101,7 +103,7 @@ def test_equal_random_numbers_give_equal_choices(
 @settings(deadline=None)
 def test_spread_chooses_a_least_used_node(demand: dict[str, int], nodes: list[NodeView], seed: int) -> None:
     strategy = Strategy("SPREAD")
-    chosen = spread(demand, nodes, b"", strategy, CONFIG, random.Random(seed))
+    chosen = spread(asking(demand, b"", strategy, seed), nodes)
     fitting = [node for node in nodes if allowed(node, strategy) and fits(demand, node.available)]
     if not fitting:
         assert chosen is None
@@ -118,13 +120,13 @@ def cluster_of(count: int, cpus: int = 4) -> list[NodeView]:
 @given(st.integers(2, 300), st.integers())
 @settings(max_examples=50, deadline=None)
 def test_spread_reaches_every_node_of_a_cluster_of_equals(count: int, seed: int) -> None:
-    numbers = random.Random(seed)
     view = ClusterView()
     for node in cluster_of(count):
         view.apply(node)
+    asked = asking({"CPU": UNIT}, b"", Strategy("SPREAD"), seed)
     used: dict[bytes, int] = {}
     for _ in range(count):
-        chosen = spread({"CPU": UNIT}, view.alive(), b"", Strategy("SPREAD"), CONFIG, numbers)
+        chosen = spread(asked, view.alive())
         assert chosen is not None
         used[chosen] = used.get(chosen, 0) + 1
         view.debit(chosen, {"CPU": UNIT})
@@ -138,7 +140,7 @@ def test_the_default_packs_the_local_node_first_and_then_the_others() -> None:
     local = (1).to_bytes(8, "big")
     chosen = []
     for _ in range(6):
-        node_id = hybrid({"CPU": UNIT}, view.alive(), local, Strategy(), CONFIG, random.Random(1))
+        node_id = hybrid(asking({"CPU": UNIT}, local), view.alive())
         assert node_id is not None
         chosen.append(node_id)
         view.debit(node_id, {"CPU": UNIT})
@@ -149,8 +151,8 @@ def test_the_default_packs_the_local_node_first_and_then_the_others() -> None:
 def test_work_without_gpus_avoids_nodes_that_have_some() -> None:
     gpu = NodeView(b"gpu-node", 1, "gpu", {"CPU": UNIT, "GPU": UNIT}, {"CPU": UNIT, "GPU": UNIT}, {})
     plain = NodeView(b"cpu-node", 1, "cpu", {"CPU": UNIT}, {"CPU": UNIT}, {})
-    assert hybrid({"CPU": UNIT}, [gpu, plain], b"gpu-node", Strategy(), CONFIG, random.Random(1)) == b"cpu-node"
-    assert hybrid({"GPU": UNIT}, [plain, gpu], b"cpu-node", Strategy(), CONFIG, random.Random(1)) == b"gpu-node"
+    assert hybrid(asking({"CPU": UNIT}, b"gpu-node"), [gpu, plain]) == b"cpu-node"
+    assert hybrid(asking({"GPU": UNIT}, b"cpu-node"), [plain, gpu]) == b"gpu-node"
 
 
 def test_preferred_labels_win_while_they_have_room() -> None:
@@ -158,9 +160,9 @@ def test_preferred_labels_win_while_they_have_room() -> None:
     near = NodeView(b"node-one", 1, "near", {"CPU": UNIT}, {"CPU": UNIT}, {"zone": "a"})
     far = NodeView(b"node-two", 1, "far", {"CPU": UNIT}, {"CPU": UNIT}, {"zone": "b"})
     strategy = Strategy("LABELS", preferred=preferred)
-    assert labels({"CPU": UNIT}, [far, near], b"node-two", strategy, CONFIG, random.Random(1)) == b"node-one"
+    assert labels(asking({"CPU": UNIT}, b"node-two", strategy), [far, near]) == b"node-one"
     full = NodeView(b"node-one", 2, "near", {"CPU": UNIT}, {}, {"zone": "a"})
-    assert labels({"CPU": UNIT}, [far, full], b"node-two", strategy, CONFIG, random.Random(1)) == b"node-two"
+    assert labels(asking({"CPU": UNIT}, b"node-two", strategy), [far, full]) == b"node-two"
 
 
 def test_label_operators_mean_what_they_say() -> None:
@@ -184,14 +186,14 @@ def test_label_operators_mean_what_they_say() -> None:
 def test_what_is_placed_was_feasible(
     demand: dict[str, int], nodes: list[NodeView], strategy: Strategy, seed: int
 ) -> None:
-    if place(demand, nodes, b"", strategy, CONFIG, random.Random(seed)) is not None:
+    if place(asking(demand, b"", strategy, seed), nodes) is not None:
         assert is_feasible(demand, nodes, strategy)
 
 
 def test_an_infeasible_demand_is_explained_with_numbers() -> None:
-    text = why_infeasible("task f", {"CPU": 9 * UNIT}, cluster_of(2), Strategy())
+    text = why_infeasible("task f", {"CPU": 9 * UNIT}, cluster_of(2), ANYWHERE)
     assert "task f needs {CPU: 9}" in text and "{CPU: 4}" in text
-    text = why_infeasible("task f", {"TPU": UNIT}, cluster_of(2), Strategy())
+    text = why_infeasible("task f", {"TPU": UNIT}, cluster_of(2), ANYWHERE)
     assert "TPU" in text and "{TPU: 0}" in text
 
 
@@ -216,10 +218,7 @@ def test_stale_news_of_a_node_is_ignored() -> None:
 def test_power_of_two_takes_the_less_used_of_what_it_draws() -> None:
     free, busy = cluster_of(2)
     busy = NodeView(busy.node_id, 1, "busy", busy.total, {"CPU": UNIT}, {})
-    chosen = [
-        place({"CPU": UNIT}, [busy, free], b"", Strategy("POWER_OF_TWO"), CONFIG, random.Random(seed))
-        for seed in range(200)
-    ]
+    chosen = [place(asking({"CPU": UNIT}, b"", Strategy("POWER_OF_TWO"), seed), [busy, free]) for seed in range(200)]
     assert chosen.count(free.node_id) > chosen.count(busy.node_id) > 0
 
 
@@ -229,8 +228,8 @@ def test_memory_aware_placement_takes_the_node_with_most_memory_free() -> None:
         amounts = {"CPU": UNIT, "memory": memory}
         nodes.append(NodeView(number.to_bytes(8, "big"), 1, f"node-{number}", amounts, amounts, {}))
     strategy = Strategy("MEMORY")
-    assert place({"memory": 5}, nodes, b"", strategy, CONFIG, random.Random(1)) == nodes[1].node_id
-    assert place({"memory": 40}, nodes, b"", strategy, CONFIG, random.Random(1)) is None
+    assert place(asking({"memory": 5}, b"", strategy), nodes) == nodes[1].node_id
+    assert place(asking({"memory": 40}, b"", strategy), nodes) is None
 
 
 def test_a_policy_of_the_user_sees_the_nodes_with_room_and_is_obeyed_only_among_them() -> None:
@@ -246,10 +245,10 @@ def test_a_policy_of_the_user_sees_the_nodes_with_room_and_is_obeyed_only_among_
     registry.register("stubborn", lambda demand, shown, numbers: full.node_id.hex())
     registry.register("broken", lambda demand, shown, numbers: 1 / 0)
     views = [nodes[0], nodes[1], full]
-    assert place({"CPU": UNIT}, views, b"", Strategy("last"), CONFIG, random.Random(1)) == nodes[1].node_id
+    assert place(asking({"CPU": UNIT}, b"", Strategy("last")), views) == nodes[1].node_id
     assert seen == [["node-0", "node-1"]]
     for name in ("stubborn", "broken"):
-        chosen = place({"CPU": UNIT}, views, b"", Strategy(name), CONFIG, random.Random(1))
+        chosen = place(asking({"CPU": UNIT}, b"", Strategy(name)), views)
         assert chosen == nodes[0].node_id, f"policy {name!r} gives no usable answer: the first node with room is taken"
 
 

@@ -12,6 +12,7 @@ from thornback.core.ids import NodeId
 from thornback.core.messages import NodeView, Strategy
 from thornback.core.resources import UNIT
 from thornback.core.scheduling.policies import place
+from thornback.core.scheduling.request import PlacementRequest
 from thornback.core.scheduling.slowness import LEAST_NODES, LEAST_RUNS, NORMAL, SLOW, choose_slow, slowness
 from thornback.core.scheduling.view import ClusterView
 
@@ -95,7 +96,7 @@ def test_a_slow_node_is_chosen_just_when_no_other_has_room(
     view.set_slow({node(number): 3.0 for number in slow})
     assume(any(free))
     local = node(seed % len(free))
-    chosen = place({"CPU": UNIT}, view.alive(), local, Strategy(kind), Config(), random.Random(seed))
+    chosen = place(PlacementRequest({"CPU": UNIT}, local, Strategy(kind), Config(), random.Random(seed)), view.alive())
     steady = [node(number) for number, cpus in enumerate(free) if cpus and number not in slow]
     assert chosen is not None
     if steady:

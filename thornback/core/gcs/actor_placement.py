@@ -9,7 +9,9 @@ from thornback.core.gcs.actor import Actor
 from thornback.core.ids import GCS, WORKER_ID_SIZE, ActorId, Address, LeaseId, NodeId, node_of, owner_of, task_id
 from thornback.core.messages import LeaseInfeasible, LeaseSpilled, RequestLease
 from thornback.core.resources import describe, fits
-from thornback.core.scheduling.policies import allowed, is_feasible, place, why_infeasible
+from thornback.core.scheduling.feasibility import allowed, is_feasible, why_infeasible
+from thornback.core.scheduling.policies import place
+from thornback.core.scheduling.request import PlacementRequest
 from thornback.core.serialization import error_value
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ class ActorPlacement:
             self._report_infeasible(actor, why_infeasible(name, demand, nodes, spec.strategy))
             return
         local = node_of(owner_of(spec.actor_id))
-        chosen = place(demand, nodes, local, spec.strategy, self.config, self.random)
+        chosen = place(PlacementRequest(demand, local, spec.strategy, self.config, self.random), nodes)
         if chosen is None:
             able = [node.node_id for node in nodes if allowed(node, spec.strategy) and fits(demand, node.total)]
             chosen = able[self.random.randrange(len(able))]

@@ -18,7 +18,9 @@ from thornback.core.raylet.reclaiming import Reclaiming
 from thornback.core.raylet.reservations import Reservations
 from thornback.core.resources import Resources, add, fits
 from thornback.core.scheduling.fair_queue import FairQueue, Waiting
-from thornback.core.scheduling.policies import allowed, is_feasible, may_stay, place, why_infeasible
+from thornback.core.scheduling.feasibility import allowed, is_feasible, may_stay, why_infeasible
+from thornback.core.scheduling.policies import place
+from thornback.core.scheduling.request import PlacementRequest
 from thornback.core.scheduling.view import ClusterView
 
 if TYPE_CHECKING:
@@ -141,8 +143,8 @@ class RayletLeases:
         if request.avoid and may_move:
             chosen = self._away(request)
         elif may_move and not self._stays(request):
-            nodes = self.view.alive()
-            chosen = place(request.resources, nodes, self.node_id, request.strategy, self.config, self.random)
+            asked = PlacementRequest(request.resources, self.node_id, request.strategy, self.config, self.random)
+            chosen = place(asked, self.view.alive())
             if chosen == self.node_id:
                 self.view.debit(chosen, request.resources)
                 return None

@@ -33,7 +33,7 @@ from thornback.core.raylet.grants import Grant
 from thornback.core.raylet.leases import RayletLeases
 from thornback.core.resources import CPU, add, fits, total
 from thornback.core.scheduling.fair_queue import Waiting, shape_of
-from thornback.core.scheduling.policies import allowed, why_infeasible
+from thornback.core.scheduling.feasibility import allowed, why_infeasible
 from thornback.core.scheduling.pools import ResourcePool
 
 MOST_NODES = 200

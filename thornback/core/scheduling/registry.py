@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from thornback.core.config import Config
 from thornback.core.ids import NodeId
-from thornback.core.messages import FunctionDefinition, NodeView, Strategy
+from thornback.core.messages import FunctionDefinition, NodeView
 from thornback.core.ports import RandomStream
 from thornback.core.resources import fits, from_units
-from thornback.core.scheduling.labels import matches
+from thornback.core.scheduling.feasibility import allowed
+from thornback.core.scheduling.request import PlacementRequest
 from thornback.core.serialization import load_function
 
 UserPolicy = Callable[[dict[str, float], list[dict[str, Any]], RandomStream], Any]
@@ -48,22 +48,14 @@ def names() -> list[str]:
     return list(_policies)
 
 
-def choose(
-    demand: Mapping[str, int],
-    nodes: Sequence[NodeView],
-    local: NodeId,
-    strategy: Strategy,
-    config: Config,
-    random: RandomStream,
-) -> NodeId | None:
+def choose(request: PlacementRequest, nodes: Sequence[NodeView]) -> NodeId | None:
     """What the user's policy chooses among the nodes that fit; the first if it fails or chooses none of them."""
-    permitted = (node for node in nodes if node.alive and not node.draining and matches(node.labels, strategy.hard))
-    fitting = [node for node in permitted if fits(demand, node.available)]
-    policy = _policies.get(strategy.kind)
+    fitting = [node for node in nodes if allowed(node, request.strategy) and fits(request.demand, node.available)]
+    policy = _policies.get(request.strategy.kind)
     if not fitting or policy is None:
         return fitting[0].node_id if fitting else None
     try:
-        answer = policy(from_units(demand), [_shown(node, local) for node in fitting], random)
+        answer = policy(from_units(request.demand), [_shown(node, request.local) for node in fitting], request.random)
     except Exception:
         answer = None
     chosen = answer.get("node_id") if isinstance(answer, dict) else answer

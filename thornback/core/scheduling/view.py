@@ -40,6 +40,11 @@ class NodeList(Sequence[NodeView]):
     __hash__ = None  # type: ignore[assignment]
 
 
+def index_of(nodes: Sequence[NodeView]) -> NodeIndex:
+    """The index of a view's nodes; made anew for a plain list."""
+    return nodes.by_use if isinstance(nodes, NodeList) else NodeIndex(nodes)
+
+
 class Expected:
     """A demand that was sent to a node and that the node's reports may not show yet."""
 

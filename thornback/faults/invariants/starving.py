@@ -9,7 +9,7 @@ from thornback.core.ids import Address, TaskId, short
 from thornback.core.messages import Heartbeat
 from thornback.core.owner.scheduling_classes import SchedulingClass
 from thornback.core.resources import describe
-from thornback.core.scheduling.policies import allowed
+from thornback.core.scheduling.feasibility import allowed
 from thornback.faults.invariants.base import Checker
 from thornback.faults.invariants.liveness import raylets, user_processes
 
