@@ -423,4 +423,21 @@ MUTANTS: dict[str, Mutant] = {
         40,
         kinds=("crash_gcs", "crash_worker"),
     ),
+    # --- Repeated requests
+    "a write that is repeated is made again": Mutant(
+        "thornback.core.gcs.keys",
+        "        if not writer.knows(message.request):",
+        "        if message.request > writer.answered:",
+        "writers",
+        40,
+        kinds=("crash_gcs", "slow_commits"),
+    ),
+    "which writes were made is not durable": Mutant(
+        "thornback.core.gcs.keys",
+        "            self.gcs.journal.write(self.writers, sender, _encode(writer))\n",
+        "",
+        "writers",
+        40,
+        kinds=("crash_gcs", "slow_commits"),
+    ),
 }

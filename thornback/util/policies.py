@@ -29,14 +29,12 @@ def register_policy(name: str, policy: Callable[[dict[str, float], list[dict[str
     if not callable(policy):
         raise TypeError(f"register_policy(): the policy must be a function, not {policy!r}")
     from thornback.core import serialization
-    from thornback.core.ids import GCS
-    from thornback.core.messages import PutKey
     from thornback.core.scheduling import registry
     from thornback.core.waits.thread import wait_for
 
     runtime = current.require()
     blob = serialization.define_function(policy, name).blob
     with runtime.turn:
-        waiter = runtime.core.owner.request(GCS, PutKey, f"policy:{name}", blob)
+        waiter = runtime.core.owner.keys.put(f"policy:{name}", blob)
     wait_for(runtime, waiter)
     registry.register(name, policy)

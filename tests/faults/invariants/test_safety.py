@@ -289,9 +289,34 @@ BROKEN: list[tuple[type[Checker], str, Fill]] = [
         inv.Acknowledged,
         "keys: acknowledged before it was durable",
         lambda s: (
-            s.message(DRIVER, GCS, m.PutKey(1, "key", b"new", True))
+            s.message(WORKER, GCS, m.PutKey(1, "key", b"old", True))
             .event("gcs.committed", b"key", Write("keys", b"key", b"old"))
+            .message(DRIVER, GCS, m.PutKey(1, "key", b"new", True))
             .message(GCS, DRIVER, m.KeyValue(1, b"new"))
+        ),
+    ),
+    (
+        inv.Acknowledged,
+        "keys: a write was made twice",
+        lambda s: (
+            s.message(DRIVER, GCS, m.PutKey(7, "key", b"1"))
+            .event("gcs.committed", b"key", Write("keys", b"key", b"1"))
+            .message(WORKER, GCS, m.PutKey(3, "key", b"2"))
+            .event("gcs.committed", b"key", Write("keys", b"key", b"2"))
+            .message(DRIVER, GCS, m.PutKey(7, "key", b"1"))
+            .event("gcs.committed", b"key", Write("keys", b"key", b"1"))
+        ),
+    ),
+    (
+        inv.Acknowledged,
+        "keys: a repeated write is answered otherwise",
+        lambda s: (
+            s.message(DRIVER, GCS, m.PutKey(7, "key", b"1", False))
+            .message(WORKER, GCS, m.PutKey(3, "key", b"2"))
+            .event("gcs.committed", b"key", Write("keys", b"key", b"2"))
+            .event("gcs.committed", b"key", Write("keys", b"key", b"1"))
+            .message(GCS, DRIVER, m.KeyValue(7, b"1"))
+            .message(GCS, DRIVER, m.KeyValue(7, b"2"))
         ),
     ),
     (
@@ -315,6 +340,20 @@ KEPT: list[tuple[type[Checker], str, Fill]] = [
             .event("object.lost", OBJECT)
             .event("object.ready", OBJECT, ONE)
             .message(DRIVER, WORKER, m.ObjectContent(OBJECT, ONE))
+        ),
+    ),
+    (
+        inv.Acknowledged,
+        "the same write again, by a request of its own",
+        lambda s: (
+            s.message(DRIVER, GCS, m.PutKey(7, "key", b"1"))
+            .event("gcs.committed", b"key", Write("keys", b"key", b"1"))
+            .event("gcs.committed", b"key", Write("keys", b"key", b"1"))
+            .message(WORKER, GCS, m.PutKey(3, "key", None))
+            .event("gcs.committed", b"key", Write("keys", b"key", None))
+            .message(DRIVER, GCS, m.PutKey(8, "key", b"1"))
+            .event("gcs.committed", b"key", Write("keys", b"key", b"1"))
+            .message(GCS, DRIVER, m.KeyValue(7, b"1"))
         ),
     ),
     (

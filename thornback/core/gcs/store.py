@@ -77,7 +77,7 @@ class GlobalControlStore:
         """Take over what was committed before, as the next incarnation, then serve."""
         self._load(self.store.load())
         self.incarnations.start()
-        for table in (self.jobs, self.actors, self.groups, self.drains, self.quotas):
+        for table in (self.jobs, self.actors, self.groups, self.drains, self.quotas, self.keys):
             table.loaded()
         self.nodes.start()
 
@@ -88,6 +88,7 @@ class GlobalControlStore:
         loaders: tuple[tuple[str, Callable[[bytes, bytes], None]], ...] = (
             (self.incarnations.name, self.incarnations.load),
             (self.keys.name, self.keys.load),
+            (self.keys.writers, self.keys.load_writer),
             (self.nodes.name, self.nodes.load),
             (self.jobs.name, self.jobs.load),
             (self.checkpoints.name, self.checkpoints.load),
@@ -106,6 +107,7 @@ class GlobalControlStore:
         """A process or a node has ended for good. Groups before actors: an actor of theirs must not be sent there
         again. Jobs last: what was the driver's own has ended with its owner by then."""
         self.incarnations.process_died(address)
+        self.keys.process_died(address)
         self.groups.process_died(address)
         self.actors.process_died(address, reason)
         self.jobs.process_died(address, reason)

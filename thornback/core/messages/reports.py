@@ -7,13 +7,16 @@ from thornback.core.messages.base import Message, Record
 
 
 class PutKey(Message, frozen=True, tag=110):
-    """Anyone to GCS: set a durable key; answered with KeyValue."""
+    """Anyone to GCS: set a durable key; answered with KeyValue. Made once, however often it is heard."""
 
     request: int
+    """Grows with each PutKey of the sender."""
     key: str
     value: bytes | None
     """None deletes."""
     overwrite: bool = True
+    answered: int = 0
+    """The sender has the answers to all its requests up to this one."""
 
 
 class GetKey(Message, frozen=True, tag=111):
@@ -24,7 +27,7 @@ class GetKey(Message, frozen=True, tag=111):
 
 
 class KeyValue(Message, frozen=True, tag=112):
-    """GCS to asker: the value now, after a PutKey as well."""
+    """GCS to asker: the value now; to a PutKey, the value right after it was made."""
 
     request: int
     value: bytes | None

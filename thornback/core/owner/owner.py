@@ -34,7 +34,6 @@ from thornback.core.messages import (
     HandoversReviewed,
     JobStarted,
     JobTerms,
-    KeyValue,
     Message,
     NamedActor,
     QueryState,
@@ -48,6 +47,7 @@ from thornback.core.owner.actors import Actors
 from thornback.core.owner.blocks import Blocks
 from thornback.core.owner.cancellation import Cancellation
 from thornback.core.owner.groups import Groups
+from thornback.core.owner.keys import Keys
 from thornback.core.owner.leases import Leases
 from thornback.core.owner.objects import Objects
 from thornback.core.owner.reasons import OwnerReasons
@@ -95,6 +95,7 @@ class Owner:
         self.streams = Streams(self)
         self.actors = Actors(self)
         self.groups = Groups(self)
+        self.keys = Keys(self)
         self.leases = Leases(self, config)
         self.speculation = Speculation(self)
         self.tasks = Tasks(self, config)
@@ -110,6 +111,7 @@ class Owner:
             self.actors,
             self.actors.log,
             self.groups,
+            self.keys,
             *self.leases.parts,
             self.tasks,
             self.cancellation,
@@ -309,10 +311,6 @@ class Owner:
         waiter = self._requests.pop(number, None)
         if waiter is not None:
             waiter.complete(answer)
-
-    def on_key_value(self, sender: Address, message: KeyValue) -> None:
-        """Answer to PutKey or GetKey."""
-        self.answered(message.request, message)
 
     def on_state_rows(self, sender: Address, message: StateRows) -> None:
         """Answer to QueryState."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -14,19 +15,38 @@ if TYPE_CHECKING:
 
 
 class Acknowledged(Checker):
-    """Keeps all writes that were ever committed, and compares them with answers and, in the end, with the tables."""
+    """Keeps all writes that were ever committed, and compares them with requests, with answers and, in the end, with the
+    tables."""
 
     name = "acknowledged writes"
-    promise = "the GCS answers only after its write is durable, and what it has acknowledged survives its restarts"
+    promise = "the GCS answers only after its write is durable, makes it once, and what it has acknowledged survives"
 
     def __init__(self) -> None:
         super().__init__()
         self._ever: dict[tuple[str, bytes], list[bytes | None]] = {}
-        self._puts: dict[tuple[bytes, int], str] = {}
+        self._puts: dict[tuple[bytes, int], tuple[bytes, int]] = {}
+        """By sender and number of the request: its key, and how often that had been committed by then."""
+        self._answers: dict[tuple[bytes, int], bytes | None] = {}
+        self._asked: Counter[tuple[bytes, bytes | None]] = Counter()
+        """How many requests there were to set a key to a value."""
+        self._changed: Counter[tuple[bytes, bytes | None]] = Counter()
+        """How often a key has become a value that it did not have before."""
 
     def on_gcs_committed(self, time: int, subject: bytes, detail: Detail) -> None:
         """A row is on disk; None as its value means that it was removed."""
-        self._ever.setdefault((detail.table, subject), []).append(detail.value)
+        ever = self._ever.setdefault((detail.table, subject), [])
+        if detail.table == "keys" and detail.value != (ever[-1] if ever else None):
+            self._key_changed(subject, detail.value)
+        ever.append(detail.value)
+
+    def _key_changed(self, key: bytes, value: bytes | None) -> None:
+        self._changed[key, value] += 1
+        if self._changed[key, value] > self._asked[key, value]:
+            text = (
+                f"key {key.decode()!r} has become {value!r} {self._changed[key, value]} times, and "
+                f"{self._asked[key, value]} requests asked for that: a repeated one has undone a later write"
+            )
+            self.fail(key, "keys: a write was made twice", text)
 
     def _expect(self, table: str, key: bytes, what: str) -> None:
         if (table, key) not in self._ever:
@@ -54,14 +74,23 @@ class Acknowledged(Checker):
 
     def saw_put_key(self, time: int, sender: bytes, to: bytes, message: PutKey) -> None:
         """Somebody writes a key."""
-        self._puts[sender, message.request] = message.key
+        key = message.key.encode()
+        if (sender, message.request) not in self._puts:
+            self._puts[sender, message.request] = key, len(self._ever.get(("keys", key), ()))
+            self._asked[key, message.value] += 1
 
     def saw_key_value(self, time: int, sender: bytes, to: bytes, message: KeyValue) -> None:
         """The answer to a write or read of a key."""
-        key = self._puts.pop((to, message.request), None)
-        if key is not None and message.value not in self._ever.get(("keys", key.encode()), []):
-            text = f"the GCS has acknowledged a write of key {key!r} before it was durable"
-            self.fail(key.encode(), "keys: acknowledged before it was durable", text)
+        if (to, message.request) not in self._puts:
+            return
+        key, before = self._puts[to, message.request]
+        ever = self._ever.get(("keys", key), [])
+        if len(ever) == before and message.value not in ever:  # One commit holds only the last of its writes.
+            text = f"the GCS has acknowledged a write of key {key.decode()!r} before it was durable"
+            self.fail(key, "keys: acknowledged before it was durable", text)
+        elif self._answers.setdefault((to, message.request), message.value) != message.value:
+            text = f"request {message.request} of {short(to)} for key {key.decode()!r} was answered in two ways"
+            self.fail(key, "keys: a repeated write is answered otherwise", text)
 
     def unsettled(self, world: World) -> Iterable[Unsettled]:
         """Rows that the disk, or the GCS's memory, does not have."""
