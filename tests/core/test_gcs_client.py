@@ -5,10 +5,14 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import msgspec
+
+from tests.core.gcs.cluster import actor as actor_spec
 from thornback.core.config import Config
 from thornback.core.gcs_client import GcsClient
 from thornback.core.ids import GCS, task_id, worker_id
 from thornback.core.messages import (
+    ActorSpec,
     BarrierPassed,
     Checkpoint,
     CommitBarrier,
@@ -17,6 +21,7 @@ from thornback.core.messages import (
     GcsStarted,
     MeetGcs,
     NodeHolds,
+    RegisterActor,
     RemoveGroup,
     SaveCheckpoint,
     SubscribeActor,
@@ -62,9 +67,13 @@ class Surroundings:
         return found
 
 
-def client() -> tuple[GcsClient, Surroundings]:
+def client(config: Config | None = None) -> tuple[GcsClient, Surroundings]:
     here: Any = Surroundings()
-    return GcsClient(Ports(here, here, here, here), Config()), here
+    return GcsClient(Ports(here, here, here, here), config or Config()), here
+
+
+def spec(actor_id: bytes) -> ActorSpec:
+    return msgspec.structs.replace(actor_spec(ME, 1), actor_id=actor_id)
 
 
 def checkpoint(actor: bytes, number: int) -> SaveCheckpoint:
@@ -87,7 +96,7 @@ def test_what_is_said_anew_to_each_gcs_that_comes_and_goes_is_kept_once() -> Non
     ended = [Deaths((Death(worker_id(NODE, number), "it was killed"),)) for number in range(2, 5)]
 
     def say_again() -> None:
-        for message in (NodeHolds((), (), (incarnation,)), *ended, *map(SubscribeActor, ACTORS)):
+        for message in (NodeHolds((), (), (), incarnation), *ended, *map(SubscribeActor, ACTORS)):
             gcs.send(message)
 
     gcs.returned = say_again
@@ -95,7 +104,7 @@ def test_what_is_said_anew_to_each_gcs_that_comes_and_goes_is_kept_once() -> Non
         gcs.on_gcs_started(GCS, GcsStarted(incarnation))
         here.taken()
         here.due()
-    assert here.taken()[-7:] == [NodeHolds((), (), (49,)), *ended, *map(SubscribeActor, ACTORS)]
+    assert here.taken()[-7:] == [NodeHolds((), (), (), 49), *ended, *map(SubscribeActor, ACTORS)]
     assert gcs.kept == 7, "48 came and went, and none has heard it durably; what it holds now is what counts"
 
 
@@ -126,3 +135,35 @@ def test_a_barrier_settles_what_was_sent_before_it_and_not_what_took_its_place()
     assert gcs.kept == 0
     gcs.send(checkpoint(ACTORS[0], 3))
     assert gcs.kept == 1
+
+
+def test_what_was_answered_is_not_sent_again() -> None:
+    gcs, here = client()
+    for number, actor in enumerate(ACTORS):
+        gcs.send(RegisterActor(spec(actor), bool(number)))
+    gcs.answered(RegisterActor, ACTORS[1])
+    gcs.answered(RegisterActor, ACTORS[1])
+    here.taken()
+    here.due()
+    assert [message.actor_id for message in here.taken()] == [ACTORS[0], ACTORS[2]], (
+        "the answer says that it is durable; repeated later it could be heard as a new wish"
+    )
+
+
+def test_who_waits_for_room_goes_on_when_enough_is_durable() -> None:
+    gcs, here = client(Config(gcs_kept_limit=3))
+    assert gcs.await_room().done, "there is room"
+    for number in range(3):
+        gcs.send(RemoveGroup(task_id(ME, number)))
+    assert gcs.is_full
+    first, second = gcs.await_room(), gcs.await_room()
+    gcs.on_gcs_started(GCS, GcsStarted(2))
+    here.due()
+    assert not first.done and not second.done, "nothing has become durable"
+    gcs.on_barrier_passed(GCS, BarrierPassed(1))
+    assert first.done and second.done, "all that wait look again"
+    gcs.send(RegisterActor(spec(ACTORS[0]), False))
+    third = gcs.await_room()
+    assert not third.done
+    gcs.answered(RegisterActor, ACTORS[0])
+    assert third.done

@@ -124,6 +124,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Time after which a process repeats what it asked of the GCS and had no answer to; it doubles, with jitter, up to
     :attr:`gcs_retry_limit`."""
     gcs_retry_limit: int = 30 * SECOND
+    gcs_kept_limit: int = 1000
+    """Messages that a process keeps for the GCS, until their effect is durable, before whoever makes another actor or
+    placement group waits."""
     gcs_rejoin_spread: int = 100 * MILLISECOND
     """Longest time that a process waits before it speaks to a GCS that has come back; drawn, so that not all come at
     once."""

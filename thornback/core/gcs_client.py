@@ -9,6 +9,7 @@ from thornback.core.config import Config
 from thornback.core.ids import GCS, Address
 from thornback.core.messages import BarrierPassed, CommitBarrier, GcsStarted, MeetGcs, Message
 from thornback.core.ports import Ports, Timer
+from thornback.core.runtime import Waiter
 
 
 class GcsClient:
@@ -20,7 +21,9 @@ class GcsClient:
     takes the same message twice.
 
     What has been superseded before anyone has heard it is not kept: while the GCS is away, the latest checkpoint of an
-    actor takes the place of the one before it (:attr:`Message.latest_by`).
+    actor takes the place of the one before it (:attr:`Message.latest_by`). Nor is what has been :meth:`answered`, since
+    an answer leaves the GCS when the effect of its request is durable. What can grow without limit is asked for by user
+    code: it waits for room before it makes another actor or group (:meth:`await_room`).
 
     Attributes:
         incarnation: of the GCS that this process knows.
@@ -49,6 +52,7 @@ class GcsClient:
         self._timer: Timer | None = None
         self._failures = 0
         self._meeting = False
+        self._wait_for_room: list[Waiter] = []
 
     def send(self, message: Message) -> None:
         """Send a message whose effect must outlive the GCS. Answers may come twice."""
@@ -72,6 +76,13 @@ class GcsClient:
         if key is not None:
             del self._latest[key]
 
+    def answered(self, kind: type[Message], *fields: object) -> None:
+        """The answer to the message of that kind with these :attr:`Message.latest_by` has come."""
+        number = self._latest.get((kind, *fields))
+        if number is not None:
+            self._is_durable(number)
+            self._make_room()
+
     def tell(self, to: Address, message: Message) -> None:
         """Send to the holder of a lease: the GCS, or an owner, with whom it would not outlive anything."""
         if to == GCS:
@@ -83,6 +94,24 @@ class GcsClient:
     def kept(self) -> int:
         """How many messages may not be durable yet."""
         return len(self._kept)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is kept that nothing should be added that can wait."""
+        return len(self._kept) >= self._config.gcs_kept_limit
+
+    def await_room(self) -> Waiter:
+        """Completes when there may be room again."""
+        waiter = Waiter(int(self.is_full))
+        if not waiter.done:
+            self._wait_for_room.append(waiter)
+        return waiter
+
+    def _make_room(self) -> None:
+        if self._wait_for_room and not self.is_full:
+            waiting, self._wait_for_room = self._wait_for_room, []
+            for waiter in waiting:
+                waiter.complete()
 
     def _ask(self) -> None:
         self._barrier = self._sent
@@ -107,6 +136,7 @@ class GcsClient:
         """What was sent before it is durable."""
         while self._kept and (number := next(iter(self._kept))) <= message.number:
             self._is_durable(number)
+        self._make_room()
         if message.number != self._barrier:
             return
         self._barrier = 0

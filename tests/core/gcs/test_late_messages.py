@@ -108,7 +108,7 @@ def test_an_actor_that_is_killed_before_it_is_registered_never_starts() -> None:
         answers = cluster.hears(WORKER, RegisterActor(spec, False))
         assert [each.state for each in answers if isinstance(each, ActorUpdate)] == ["DEAD"], f"{gcs_crashes=}"
         assert not any(isinstance(message, RequestLease) for _, message in cluster.sent)
-        assert not any(table == "early_kills" and value for (table, _), value in cluster.rows.items())
+        assert not any(table == "early_ends" and value for (table, _), value in cluster.rows.items())
 
 
 def test_what_is_noted_of_actors_that_nobody_registers_ends_with_their_owner() -> None:
@@ -116,4 +116,4 @@ def test_what_is_noted_of_actors_that_nobody_registers_ends_with_their_owner() -
     cluster.register(HEAD)
     cluster.hears(DRIVER, KillActor(task_id(WORKER, 9), True, 0))
     cluster.hears(HEAD, Deaths((Death(WORKER, "killed"),)))
-    assert not any(table == "early_kills" and value for (table, _), value in cluster.rows.items())
+    assert not any(table == "early_ends" and value for (table, _), value in cluster.rows.items())

@@ -93,13 +93,11 @@ class ActorPlacement:
 
     # --- Leases
 
-    def _ask(self, actor: Actor, chosen: NodeId) -> None:
+    def _ask(self, actor: Actor, node: NodeId, hops: int = 1) -> None:
+        """Ask for a lease with an id that no node has heard before: what one repeats of an earlier lease is void."""
         self._leases += 1
         actor.lease_id = task_id(_HOLDER, self.gcs.incarnations.epoch + self._leases)
         self.by_lease[actor.lease_id] = actor
-        self._request(actor, chosen, 1)
-
-    def _request(self, actor: Actor, node: NodeId, hops: int) -> None:
         spec = actor.spec
         actor.lease_node = node
         self.actors.save(actor)
@@ -127,12 +125,13 @@ class ActorPlacement:
         if self.actors.is_dead(message.node_id):
             self.actors.lease_gone(actor, "")
         else:
-            self._request(actor, message.node_id, message.hops)
+            self.actors.drop_lease(actor)
+            self._ask(actor, message.node_id, message.hops)
 
     def on_lease_infeasible(self, sender: Address, message: LeaseInfeasible) -> None:
         """The node knows of none that could."""
         actor = self.by_lease.get(message.lease_id)
-        if actor is not None:
+        if actor is not None and not actor.worker_id:
             self._report_infeasible(actor, message.reason)
 
     def view_changed(self) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from thornback.core.gcs.actor import Actor, decode_spec, encode
 from thornback.core.gcs.actor_news import ActorNews
 from thornback.core.gcs.actor_placement import ActorPlacement
-from thornback.core.gcs.early_kills import EarlyKills
 from thornback.core.gcs.restarts import Restarts
 from thornback.core.ids import ActorId, Address, JobId, LeaseId, NodeId, WorkerId, is_node, node_of, owner_of, short
 from thornback.core.messages import (
@@ -19,6 +18,7 @@ from thornback.core.messages import (
     ActorExiting,
     ActorOutOfScope,
     ActorRegistered,
+    ActorSpec,
     CancelLease,
     CreateActor,
     EndWorker,
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 KILLED = "it was killed with kill()"
 NOT_NEEDED = "the actor is not needed any more"
+REFUSALS_KEPT = 1000
+"""A request is repeated within seconds, if at all, and not any more by who has had the answer."""
 
 
 class ActorTable:
@@ -64,7 +66,8 @@ class ActorTable:
         self.ended: dict[ActorId, None] = {}
         """Actors that are dead for good, as far as they are remembered, oldest first."""
         self.restarts = Restarts(self)
-        self.early_kills = EarlyKills(gcs)
+        self._refused: dict[ActorId, ActorRegistered] = {}
+        """Answers to those who wanted a name that another actor had, as far as they are remembered, oldest first."""
 
     # --- Durability
 
@@ -107,15 +110,12 @@ class ActorTable:
     def on_register_actor(self, sender: Address, message: RegisterActor) -> None:
         """Somebody makes an actor. Named ones may exist already."""
         spec = message.spec
-        if self.is_dead(sender):
-            return
         if spec.actor_id in self.table:
             self.transport.send(sender, ActorRegistered(spec.actor_id, b"", b""))
             return
-        existing = self.table.get(self.names.get((spec.namespace, spec.name), b"")) if spec.name else None
-        if existing is not None and existing.state != DEAD:
-            answer = ActorRegistered(spec.actor_id, existing.actor_id, existing.spec.handle)
-            self.transport.send(sender, answer)
+        refusal = self._refused.get(spec.actor_id) or self._refuse(spec)
+        if refusal is not None:
+            self.transport.send(sender, refusal)
             return
         actor = self.table[spec.actor_id] = Actor(spec)
         self._index(actor)
@@ -124,10 +124,21 @@ class ActorTable:
         self.gcs.journal.write(self.specs, spec.actor_id, encode(spec))
         self.save(actor)
         self.transport.send(sender, ActorRegistered(spec.actor_id, b"", b""))
-        if self.early_kills.take(spec.actor_id):
+        if self.gcs.early_ends.take(spec.actor_id):
             self.died(actor, KILLED)
         else:
             self.placement.place(actor)
+
+    def _refuse(self, spec: ActorSpec) -> ActorRegistered | None:
+        """The answer if another actor has the name. It is given again to who repeats his request, also when the name
+        is free by then: he uses the other one."""
+        existing = self.table.get(self.names.get((spec.namespace, spec.name), b"")) if spec.name else None
+        if existing is None or existing.state == DEAD:
+            return None
+        answer = self._refused[spec.actor_id] = ActorRegistered(spec.actor_id, existing.actor_id, existing.spec.handle)
+        if len(self._refused) > REFUSALS_KEPT:
+            del self._refused[next(iter(self._refused))]
+        return answer
 
     def _index(self, actor: Actor) -> None:
         spec = actor.spec
@@ -279,7 +290,7 @@ class ActorTable:
         """Somebody wants it to end now."""
         actor = self.table.get(message.actor_id)
         if actor is None and message.no_restart:
-            self.early_kills.note(message.actor_id)
+            self.gcs.early_ends.note(message.actor_id)
         if actor is None or actor.state == DEAD:
             return
         if message.no_restart:
@@ -314,7 +325,6 @@ class ActorTable:
         if len(self._dead_processes) > self.config.dead_actors:
             del self._dead_processes[next(iter(self._dead_processes))]
         self.news.process_died(address, reason)
-        self.early_kills.process_died(address)
         owners = [owner for owner in self._by_owner if owner.startswith(address)] if is_node(address) else [address]
         for owner in owners:
             for actor in list(self._by_owner.get(owner, {}).values()):

@@ -43,12 +43,14 @@ class DrainTable:
     def on_drain_node(self, sender: Address, message: DrainNode) -> None:
         """Somebody wants a node to leave."""
         refusal = self._refusal(message.node_id)
-        if not refusal and message.node_id not in self.leaving:
+        if not refusal and message.node_id not in self.leaving and not self.gcs.nodes.is_dead(message.node_id):
             self._begin(message)
         self.transport.send(sender, DrainAnswered(message.request, refusal))
 
     def _refusal(self, node_id: NodeId) -> str:
         nodes = self.gcs.nodes
+        if nodes.is_dead(node_id):
+            return ""  # As was wanted; who asks may not have had the first answer.
         alive = nodes.alive()
         if node_id not in alive:
             known = ", ".join(node.hex() for node in alive[:20])

@@ -5,7 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from thornback.core.ids import Address, node_of
-from thornback.core.messages import BarrierPassed, CommitBarrier, GcsStarted, MeetGcs, Message
+from thornback.core.messages import (
+    BarrierPassed,
+    CommitBarrier,
+    GcsStarted,
+    MeetGcs,
+    Message,
+    NodeDrained,
+    NodeFenced,
+    PutKey,
+    RegisterActor,
+    StartJob,
+    SubscribeActor,
+    SubscribeGroup,
+)
 
 if TYPE_CHECKING:
     from thornback.core.gcs.store import GlobalControlStore
@@ -13,6 +26,10 @@ if TYPE_CHECKING:
 _KEY = b"incarnation"
 EPOCH_BITS = 32
 """Counters of an incarnation begin at its number shifted by so many bits, so that all are higher than any before."""
+
+FOR_ITSELF = (MeetGcs, PutKey, RegisterActor, StartJob, SubscribeActor, SubscribeGroup)
+"""What a process wants for itself, and what would stay in the tables if it was heard after its end. What it wanted of
+others is done."""
 
 
 class Incarnations:
@@ -52,15 +69,24 @@ class Incarnations:
         self.transport.send(node, GcsStarted(self.present))
 
     def accepts(self, sender: Address, message: Message) -> bool:
-        """Whether the sender knows whom it speaks to; it is told if not. Everybody knows the first incarnation. Of a
-        node that was given up and does not know it yet, only the raylet is listened to, which the handlers fence."""
+        """Whether the sender knows whom it speaks to; it is told if not. Everybody knows the first incarnation. A node
+        that was given up is fenced whatever it says, unless it wanted to leave, and its processes are not listened to.
+        """
         node = node_of(sender)
         if self.gcs.nodes.is_dead(node):
-            return sender == node
+            return sender == node and self._is_leaving(node, message)
+        if type(message) in FOR_ITSELF and self.gcs.actors.is_dead(sender):
+            return False
         if self.present == 1 or sender in self._met or type(message) is MeetGcs:
             return True
         self.announce(sender)
         return False
+
+    def _is_leaving(self, node: Address, message: Message) -> bool:
+        leaves = type(message) is NodeDrained
+        if not leaves:
+            self.transport.send(node, NodeFenced())
+        return leaves
 
     def on_meet_gcs(self, sender: Address, message: MeetGcs) -> None:
         """A process knows of this GCS, or still of an earlier one."""

@@ -65,8 +65,6 @@ class JobTable:
 
     def on_start_job(self, sender: Address, message: StartJob) -> None:
         """A driver has connected."""
-        if self.gcs.actors.is_dead(sender):
-            return
         for job in self.table.values():
             if job.driver == sender:
                 self.transport.send(sender, JobStarted(job.job_id, job.namespace, job.terms))

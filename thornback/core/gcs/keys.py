@@ -70,8 +70,6 @@ class KeyTable:
 
     def on_put_key(self, sender: Address, message: PutKey) -> None:
         """Set or delete a key, once; the answer to a repeated request is that to the first."""
-        if self.gcs.actors.is_dead(sender):
-            return
         writer = self._writers.setdefault(sender, Writer())
         if not writer.knows(message.request):
             writer.has_answers(message.answered)

@@ -96,9 +96,6 @@ class NodeTable:
 
     def on_register_node(self, sender: Address, message: RegisterNode) -> None:
         """A node joins, or rejoins after the GCS was away."""
-        if sender in self._dead:
-            self.transport.send(sender, NodeFenced())
-            return
         self._total = None
         self._heard[sender] = self.clock.now()
         if message.is_head:
@@ -127,8 +124,6 @@ class NodeTable:
         """A node is alive."""
         if sender in self._heard:
             self._heard[sender] = self.clock.now()
-        elif sender in self._dead:
-            self.transport.send(sender, NodeFenced())
 
     def is_head(self, node: NodeId) -> bool:
         """Whether the GCS runs there."""

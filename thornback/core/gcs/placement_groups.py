@@ -24,6 +24,8 @@ from thornback.core.subscribers import Subscribers
 if TYPE_CHECKING:
     from thornback.core.gcs.store import GlobalControlStore
 
+WISHED = "it was removed with remove_placement_group()"
+
 
 class GroupTable:
     """All placement groups of the cluster, by id and by name."""
@@ -87,7 +89,7 @@ class GroupTable:
                 group, f"the name {spec.name!r} is taken by a live placement group in namespace {spec.namespace!r}"
             )
             return
-        gone = self._maker_gone(group)
+        gone = WISHED if self.gcs.early_ends.take(spec.group_id) else self._maker_gone(group)
         if gone:
             self.end(group, gone)
             return
@@ -135,8 +137,10 @@ class GroupTable:
     def on_remove_group(self, sender: Address, message: RemoveGroup) -> None:
         """Somebody ends a group."""
         group = self.table.get(message.group_id)
-        if group is not None:
-            self.end(group, "it was removed with remove_placement_group()")
+        if group is None:
+            self.gcs.early_ends.note(message.group_id)
+        else:
+            self.end(group, WISHED)
 
     def end(self, group: Group, reason: str) -> None:
         """It gives back what it has, and never gets anything again."""
@@ -155,9 +159,9 @@ class GroupTable:
         self._removed[spec.group_id] = None
         if len(self._removed) > self.config.removed_groups:
             self._forget(next(iter(self._removed)))
-        mine = self._of_actor.get(spec.actor_id)
-        if mine is not None:
-            mine.pop(spec.group_id, None)
+        self._of_actor.get(spec.actor_id, {}).pop(spec.group_id, None)
+        if not self._of_actor.get(spec.actor_id, True):
+            del self._of_actor[spec.actor_id]
 
     def _forget(self, group_id: TaskId) -> None:
         del self._removed[group_id]

@@ -96,10 +96,10 @@ class QuotaTable:
 
     def node_died(self, node: NodeId) -> None:
         """What the node was given is free."""
-        for asked in self._asked.values():
-            asked.pop(node, None)
         for job_id in list(self._given):
-            self.discharge(job_id, node)
+            self._asked.get(job_id, {}).pop(node, None)
+            self._given[job_id].pop(node, None)
+            self._serve(job_id)
         self.told(node)
 
 

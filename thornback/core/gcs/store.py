@@ -10,6 +10,7 @@ from thornback.core.config import Config
 from thornback.core.gcs.actors import ActorTable
 from thornback.core.gcs.checkpoints import CheckpointTable
 from thornback.core.gcs.drains import DrainTable
+from thornback.core.gcs.early_ends import EarlyEnds
 from thornback.core.gcs.events import EventTable
 from thornback.core.gcs.incarnations import Incarnations
 from thornback.core.gcs.jobs import JobTable
@@ -22,7 +23,7 @@ from thornback.core.gcs.reasons import GcsReasons
 from thornback.core.gcs.shares import ShareTable
 from thornback.core.gcs.slow_nodes import SlowNodeTable
 from thornback.core.gcs.wait_cycles import WaitCycles
-from thornback.core.ids import Address
+from thornback.core.ids import Address, NodeId
 from thornback.core.messages import NodeHolds, QueryState, StateRows
 from thornback.core.ports import DurableStore, Ports, Write
 
@@ -41,9 +42,11 @@ class GlobalControlStore:
         self.store = store
         self.config = config
         self.incarnations = Incarnations(self)
+        self._holds_told: dict[NodeId, None] = {}
         self.nodes = NodeTable(self)
         self.jobs = JobTable(self)
         self.actors = ActorTable(self)
+        self.early_ends = EarlyEnds(self)
         self.checkpoints = CheckpointTable(self)
         self.drains = DrainTable(self)
         self.groups = GroupTable(self)
@@ -95,7 +98,7 @@ class GlobalControlStore:
             (self.groups.name, self.groups.load),
             (self.actors.specs, self.actors.load_spec),
             (self.actors.name, self.actors.load),
-            (self.actors.early_kills.name, self.actors.early_kills.load),
+            (self.early_ends.name, self.early_ends.load),
             (self.drains.name, self.drains.load),
         )
         for name, load in loaders:
@@ -107,7 +110,9 @@ class GlobalControlStore:
         """A process or a node has ended for good. Groups before actors: an actor of theirs must not be sent there
         again. Jobs last: what was the driver's own has ended with its owner by then."""
         self.incarnations.process_died(address)
+        self._holds_told.pop(address, None)
         self.keys.process_died(address)
+        self.early_ends.process_died(address)
         self.groups.process_died(address)
         self.actors.process_died(address, reason)
         self.jobs.process_died(address, reason)
@@ -118,7 +123,11 @@ class GlobalControlStore:
         self.actors.placement.view_changed()
 
     def on_node_holds(self, sender: Address, message: NodeHolds) -> None:
-        """A node that knew an earlier GCS says what it holds for it."""
+        """A node that knew an earlier GCS says what it holds for it: once to each GCS, since what it repeats is not
+        true any more."""
+        if message.incarnation != self.incarnations.present or sender in self._holds_told:
+            return
+        self._holds_told[sender] = None
         self.groups.bundles_held(sender, message.bundles)
         self.actors.leases_held(sender, message.leases)
         self.jobs.jobs_held(sender, message.jobs)

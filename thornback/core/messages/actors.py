@@ -49,8 +49,15 @@ class ActorSpec(Record, frozen=True):
 class RegisterActor(Message, frozen=True, tag=60):
     """Owner to GCS: make this actor."""
 
+    latest_by: ClassVar[tuple[str, ...] | None] = ("actor_id",)
+
     spec: ActorSpec
     get_if_exists: bool
+
+    @property
+    def actor_id(self) -> ActorId:
+        """Of the new actor."""
+        return self.spec.actor_id
 
 
 class ActorRegistered(Message, frozen=True, tag=61):

@@ -62,3 +62,5 @@ class NodeHolds(Message, frozen=True, tag=174):
     bundles: tuple[HeldBundles, ...]
     jobs: tuple[JobId, ...]
     """That its workers work for."""
+    incarnation: int
+    """Of the GCS that is told."""

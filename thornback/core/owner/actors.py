@@ -148,6 +148,7 @@ class Actors:
 
     def on_actor_registered(self, sender: Address, message: ActorRegistered) -> None:
         """The GCS has our actor in its tables, or another one under that name."""
+        self.gcs.answered(RegisterActor, message.actor_id)
         creation = self.creations.get(message.actor_id)
         if creation is None:
             return

@@ -156,7 +156,7 @@ class Raylet:
 
     def _report_held(self) -> None:
         """The new GCS has heard again all that it may have missed: now what is left of what the last one asked for."""
-        held = NodeHolds(self.leases.held_for_gcs(), self.bundles.held(), self.pool.jobs())
+        held = NodeHolds(self.leases.held_for_gcs(), self.bundles.held(), self.pool.jobs(), self.gcs.incarnation)
         self.gcs.send(held)
         for _, death in self._own_deaths:
             self.gcs.send(Deaths((death,)))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Acknowledged(Checker):
-    """Keeps all writes that were ever committed, and compares them with requests, with answers and, in the end, with the
+    """Keeps all writes that were ever committed, and compares them with requests and answers and, in the end, with the
     tables."""
 
     name = "acknowledged writes"
