@@ -11,7 +11,7 @@ from thornback.core.owner.groups import CREATED, REMOVED
 from thornback.core.runtime import Runtime, Waiter
 from thornback.core.serialization import error_value
 from thornback.core.waits.blocked import GROUP_WAIT
-from thornback.core.waits.thread import wait_for
+from thornback.core.waits.thread import wait_for, wait_for_room
 
 
 def new_id(runtime: Runtime) -> TaskId:
@@ -23,11 +23,12 @@ def new_id(runtime: Runtime) -> TaskId:
 
 
 def create(runtime: Runtime, spec: GroupSpec) -> None:
-    """Make a placement group; one with a name is registered when this returns.
+    """Make a placement group; one with a name is registered when this returns. Waits as :func:`create_actor` does.
 
     Raises:
         ValueError: a live group has that name.
     """
+    wait_for_room(runtime)
     with runtime.turn:
         runtime.core.owner.groups.create(spec)
     if spec.name:

@@ -12,7 +12,7 @@ from thornback.core.ids import GCS, ActorId, return_id, task_id
 from thornback.core.messages import ActorSpec, GetNamedActor
 from thornback.core.runtime import Runtime
 from thornback.core.waits.blocked import NAMED_ACTOR
-from thornback.core.waits.thread import wait_for
+from thornback.core.waits.thread import wait_for, wait_for_room
 
 
 def create_actor(
@@ -20,11 +20,14 @@ def create_actor(
 ) -> tuple[ActorId, bytes]:
     """Make an actor; an actor with a name is registered when this returns.
 
+    While the GCS is away, and this process has asked it for much already, that waits for it to come back.
+
     Returns its id, and the handle bytes of the actor that had the name if ``get_if_exists`` found one (else b"").
 
     Raises:
         ValueError: a live actor has that name.
     """
+    wait_for_room(runtime)
     arguments, dependencies = prepare_arguments(runtime, args, kwargs)
     owner = runtime.core.owner
     with runtime.turn:

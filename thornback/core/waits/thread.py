@@ -38,6 +38,15 @@ def wait_for(
         blocked.notes.pop(thread, None)  # A finalizer of user code may have waited meanwhile, in the same thread.
 
 
+def wait_for_room(runtime: Runtime) -> None:
+    """Block the user thread, before it makes what only the GCS can, while too much is kept for the GCS already."""
+    gcs = runtime.core.owner.gcs
+    while gcs.is_full:
+        with runtime.turn:
+            waiter = gcs.await_room()
+        wait_for(runtime, waiter)
+
+
 def _block(runtime: Runtime, waiter: Waiter, timeout: float | None, context: TaskContext | None) -> bool:
     executor = runtime.core.executor
     if executor is None or context is None or not context.holds_cpu or (timeout is not None and timeout <= 0):
