@@ -277,13 +277,16 @@ class RayletLeases:
         self.grants.dirty = True
 
     def _send_on(self) -> None:
-        """Pass requests that wait here on to nodes that have room for them."""
+        """Pass requests that wait here on to nodes that have room for them. They may wait for nodes that are gone."""
         sent: dict[JobId, Resources] = {}
 
         def attempt(waiting: Waiting) -> bool:
             request = waiting.request
             if request.strategy.group:
                 return False
+            if not is_feasible(request.resources, self.view.alive(), request.strategy):
+                self._set_infeasible(request)
+                return True
             patience = self.clock.now() - self.config.view_period * HOPS_RETURN
             node = self._better_node(request, request.hops < self.config.spill_hops or waiting.since < patience)
             if node is not None:
