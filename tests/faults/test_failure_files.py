@@ -312,6 +312,12 @@ def test_coverage_says_which_messages_met_which_faults_and_which_never_did(failu
     assert any(line.startswith("Heartbeat") for line in as_text(found))
 
 
+def test_coverage_counts_faults_of_the_links_inside_of_nodes() -> None:
+    plan = Plan(faults=(p.Bandwidth(within="worker_node", factor=0.1),))
+    found = run_once("workload:nested", 3, plan, SETUP, coverage=True).coverage
+    assert found["RegisterWorker|in flight|bandwidth"] and "TaskReplies|in flight|bandwidth" not in found
+
+
 def test_the_story_of_a_task_is_told_across_nodes() -> None:
     from thornback.faults.story import Story
     from thornback.faults.workloads import WORKLOADS

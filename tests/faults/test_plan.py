@@ -9,18 +9,20 @@ import pytest
 import thornback
 from thornback.core.config import SECOND, Config
 from thornback.faults.draw import DRAWS
-from thornback.faults.generate import ALONE, random_plan
+from thornback.faults.generate import ALONE, INSIDE, random_plan
 from thornback.faults.generate import KINDS as DRAWN
 from thornback.faults.loader import PlanError, line_of, load_plan, parse_plan
 from thornback.faults.plan import (
     EVENTS,
     KINDS,
+    AnyFault,
     CrashNode,
     CrashRack,
     Cut,
     Delay,
     FillStore,
     LastingFault,
+    LinkFault,
     Loss,
     Plan,
     PreemptNode,
@@ -135,6 +137,11 @@ def test_lines_of_nested_places() -> None:
     assert [line_of(text, path) for path in ([], ["a"], ["a", 1, "y"], ["a", 1, "y", 1], ["a", 7])] == [1, 2, 3, 5, 2]
 
 
+def drawn_as(fault: AnyFault) -> str:
+    """The kind as which a fault is drawn."""
+    return fault.kind if getattr(fault, "within", None) is None else f"{fault.kind}_within"
+
+
 @pytest.mark.parametrize("nodes", [1, 2, 5])
 def test_random_plans_are_valid_and_repeatable(nodes: int) -> None:
     seen = set()
@@ -148,16 +155,28 @@ def test_random_plans_are_valid_and_repeatable(nodes: int) -> None:
                 assert fault.duration is not None, f"a storm ends, but {fault} does not"
             assert fault.at is None or fault.at <= 10
             assert (getattr(fault, "until", None) or 0) <= 10.01
-            seen.add(fault.kind)
+            seen.add(drawn_as(fault))
     assert seen == set(DRAWN if nodes > 1 else ALONE)
 
 
 def test_every_kind_can_be_drawn() -> None:
-    for kind in KINDS:
+    for kind in DRAWS:
         faults = [fault for seed in range(20) for fault in random_plan(seed, 4, kinds=[kind]).faults]
-        assert {fault.kind for fault in faults} == {kind}
+        assert {drawn_as(fault) for fault in faults} == {kind}
         assert len(set(map(repr, faults))) > 1, "drawn, and always the same"
-    assert set(DRAWS) == set(KINDS)
+    streams = {f"{kind}_within" for kind, fault in KINDS.items() if issubclass(fault, LinkFault) and fault.streams}
+    assert set(DRAWS) == {*KINDS, *streams}
+
+
+def test_what_happens_inside_of_nodes_leaves_the_other_faults_of_a_storm_as_they_are() -> None:
+    apart = tuple(kind for kind in DRAWN if kind not in INSIDE)
+    more = 0
+    for seed in range(100):
+        plan = random_plan(seed, 4, faults=5)
+        inside = [fault for fault in plan.faults if drawn_as(fault) in INSIDE]
+        assert len(inside) <= 2 and plan.faults == (*random_plan(seed, 4, faults=5, kinds=apart).faults, *inside)
+        more += bool(inside)
+    assert 30 < more < 70
 
 
 def test_a_full_store_empties_before_a_put_gives_up() -> None:
@@ -168,14 +187,15 @@ def test_a_full_store_empties_before_a_put_gives_up() -> None:
 
 
 def test_each_random_plan_bans_some_kinds() -> None:
-    kinds = [{fault.kind for fault in random_plan(seed, 5, faults=100).faults} for seed in range(30)]
+    kinds = [{drawn_as(fault) for fault in random_plan(seed, 5, faults=100).faults} for seed in range(30)]
     assert all(len(each) < len(DRAWN) for each in kinds)
     assert set().union(*kinds) == set(DRAWN)
 
 
 def test_storms_of_a_program_may_have_kinds_of_its_own_besides_the_usual_ones() -> None:
     kinds = [
-        {fault.kind for fault in random_plan(seed, 5, faults=100, also=["crash_driver"]).faults} for seed in range(30)
+        {drawn_as(fault) for fault in random_plan(seed, 5, faults=100, also=["crash_driver"]).faults}
+        for seed in range(30)
     ]
     assert set().union(*kinds) == {*DRAWN, "crash_driver"}
 

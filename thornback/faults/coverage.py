@@ -71,12 +71,10 @@ class Coverage:
         kinds = tuple(type(message).__name__ for message in messages)
         self._under_way[self._world.engine.current, source.address, to] = kinds
         network = self._world.network
-        if not network.conditions.active:
-            return
         target = network.directory.get(to)
-        if target is None or target.node is source.node:
+        if target is None:
             return
-        rule = network.conditions.between(source.node.index, target.node.index)
+        rule = network.rule_between(source, target)
         effects = {fault for field, fault in LINK_EFFECTS.items() if getattr(rule, field)}
         if rule.bandwidth != 1.0:
             effects.add("bandwidth")

@@ -200,6 +200,28 @@ class Draw:
     def _lose_message(self) -> AnyFault:
         return p.LoseMessage(message=self._message(), count=1 + self._rng.randrange(3), at=self._time())
 
+    # --- Links inside of nodes
+
+    def _inside(self) -> tuple[list[int] | None, p.Within]:
+        nodes = None if self._rng.random() < 0.3 else self._groups()[0] if self._nodes > 1 else [0]
+        return nodes, self._rng.choice(("all", "driver_node", "worker_node", "owner_worker"))
+
+    def _cut_within(self) -> AnyFault:
+        nodes, within = self._inside()
+        begin, end = self._interval()
+        return p.Cut(a=nodes, within=within, at=begin, until=end)
+
+    def _delay_within(self) -> AnyFault:
+        nodes, within = self._inside()
+        begin, end = self._interval()
+        seconds = self._between(0, 0.05)
+        return p.Delay(a=nodes, within=within, seconds=seconds, jitter=seconds, at=begin, until=end)
+
+    def _bandwidth_within(self) -> AnyFault:
+        nodes, within = self._inside()
+        begin, end = self._interval()
+        return p.Bandwidth(a=nodes, within=within, factor=self._between(0.001, 0.1), at=begin, until=end)
+
     # --- Storage
 
     def _fill_store(self) -> AnyFault:
@@ -227,7 +249,9 @@ class Draw:
         return p.CorruptChunk(node=self._any_node(), count=1 + self._rng.randrange(3), at=self._time())
 
 
-DRAWS: dict[str, Callable[[Draw], AnyFault]] = {kind: getattr(Draw, f"_{kind}") for kind in p.KINDS}
+WITHIN = ("cut_within", "delay_within", "bandwidth_within")
+"""Faults of links that happen inside of nodes, as kinds of their own to draw from."""
+DRAWS: dict[str, Callable[[Draw], AnyFault]] = {kind: getattr(Draw, f"_{kind}") for kind in (*p.KINDS, *WITHIN)}
 """How each kind is drawn."""
 NEEDS_OTHERS = frozenset(
     kind

@@ -10,14 +10,19 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from thornback.faults.draw import NEEDS_OTHERS, Draw
-from thornback.faults.plan import KINDS as ALL_KINDS
+from thornback.faults.draw import DRAWS, NEEDS_OTHERS, WITHIN, Draw
 from thornback.faults.plan import AnyFault, CrashNode, CrashRack, LastingFault, Plan, PreemptNode
 
-ON_REQUEST = frozenset({"crash_driver", "pause_raylet"})
-"""Not drawn unless asked for: the first does nothing to programs with one driver, and in place of the second the whole
-node is paused."""
-KINDS = tuple(kind for kind in ALL_KINDS if kind not in ON_REQUEST)
+ON_REQUEST = frozenset({"crash_driver"})
+"""Not drawn unless asked for: it does nothing to programs with one driver."""
+INSIDE = ("pause_raylet", *WITHIN)
+"""What happens to the node process alone, or between processes of one node: drawn after the faults of a whole cluster,
+as far as there is room for more, so that those do not depend on it."""
+INSIDE_SHARE = 0.2
+"""Of plans that draw from each kind of :data:`INSIDE`."""
+MOST_INSIDE = 2
+"""Faults of these kinds in one plan."""
+KINDS = tuple(kind for kind in DRAWS if kind not in ON_REQUEST)
 """Kinds that :func:`random_plan` draws from by default."""
 ALONE = tuple(kind for kind in KINDS if kind not in NEEDS_OTHERS)
 """Those that make sense on a single node."""
@@ -50,14 +55,23 @@ def random_plan(
         ValueError: a kind is unknown or needs more nodes.
     """
     rng = seed if isinstance(seed, random.Random) else random.Random(seed)
-    chosen = [*allowed_kinds(kinds, nodes), *allowed_kinds(also, nodes)]
+    first = [kind for kind in allowed_kinds(kinds, nodes) if kinds is not None or kind not in INSIDE]
+    chosen = [*first, *allowed_kinds(also, nodes)]
     draw = Draw(rng, nodes, duration)
     swarm = [kind for kind in chosen if rng.random() < 0.5] or [rng.choice(chosen)]
     drawn = [draw.fault(rng.choice(swarm)) for _ in range(1 + rng.randrange(faults))]
-    if rng.random() >= STORM_SHARE:
-        drawn = _with_calm(rng, drawn, duration)
+    calm_until = None if rng.random() < STORM_SHARE else rng.random() * (duration - duration / 3)
+    if kinds is None:
+        drawn += _inside(rng, draw, min(MOST_INSIDE, faults - len(drawn)))
+    if calm_until is not None:
+        drawn = _with_calm(drawn, calm_until)
     healed = keep_half_alive(drawn, nodes)
     return Plan(faults=tuple(healed), name=f"storm {seed}" if isinstance(seed, int) else "storm")
+
+
+def _inside(rng: random.Random, draw: Draw, most: int) -> list[AnyFault]:
+    swarm = [kind for kind in INSIDE if rng.random() < INSIDE_SHARE]
+    return [draw.fault(rng.choice(swarm)) for _ in range(1 + rng.randrange(most))] if swarm and most > 0 else []
 
 
 def allowed_kinds(kinds: Sequence[str] | None, nodes: int) -> list[str]:
@@ -66,7 +80,7 @@ def allowed_kinds(kinds: Sequence[str] | None, nodes: int) -> list[str]:
     Raises:
         ValueError: one of ``kinds`` is unknown or needs more nodes.
     """
-    possible = [kind for kind in ALL_KINDS if nodes > 1 or kind not in NEEDS_OTHERS]
+    possible = [kind for kind in DRAWS if nodes > 1 or kind not in NEEDS_OTHERS]
     if kinds is None:
         return [kind for kind in possible if kind not in ON_REQUEST]
     wrong = [kind for kind in kinds if kind not in possible]
@@ -75,10 +89,8 @@ def allowed_kinds(kinds: Sequence[str] | None, nodes: int) -> list[str]:
     return list(kinds)
 
 
-def _with_calm(rng: random.Random, faults: list[AnyFault], duration: float) -> list[AnyFault]:
+def _with_calm(faults: list[AnyFault], begin: float) -> list[AnyFault]:
     """Move all timed faults into one stretch of a third of the time, so that calm precedes and follows the storm."""
-    length = duration / 3
-    begin = rng.random() * (duration - length)
 
     def moved(time: float) -> float:
         return round(begin + time / 3, 4)

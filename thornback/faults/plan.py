@@ -12,7 +12,18 @@ from typing import Any, TypeAlias, Union, get_args
 import msgspec
 
 from thornback.faults.base import EVENTS, MESSAGE_NAMES, Fault, LastingFault, Trigger
-from thornback.faults.link_faults import Bandwidth, Cut, Delay, Duplicate, LinkFault, LoseMessage, Loss, Reorder, Reset
+from thornback.faults.link_faults import (
+    Bandwidth,
+    Cut,
+    Delay,
+    Duplicate,
+    LinkFault,
+    LoseMessage,
+    Loss,
+    Reorder,
+    Reset,
+    Within,
+)
 from thornback.faults.node_faults import (
     ClockDrift,
     ClockStep,
@@ -92,6 +103,7 @@ __all__ = [
     "SpillError",
     "TornSpill",
     "Trigger",
+    "Within",
     "json_schema",
 ]
 

@@ -11,7 +11,7 @@ from thornback.core import messages as m
 from thornback.core.ids import GCS, Address
 from thornback.core.messages import Message
 from thornback.simulator import seeds
-from thornback.simulator.conditions import Conditions
+from thornback.simulator.conditions import HEALTHY, Conditions, Rule
 from thornback.simulator.engine import Engine, Event
 from thornback.simulator.inside import BANDWIDTH, kind_of
 from thornback.simulator.model import Model
@@ -336,6 +336,12 @@ class Network:
         if self._inside is None:
             self._inside = Conditions(self._released)
         return self._inside
+
+    def rule_between(self, source: Process, target: Process) -> Rule:
+        """What is wrong with the way from one process to another."""
+        if source.node is not target.node:
+            return self.conditions.between(source.node.index, target.node.index)
+        return HEALTHY if self._inside is None else self._inside.between(source.node.index, kind_of(source, target))
 
     def _post_inside(self, link: Link, to: Address, messages: list[Message], cause: int) -> None:
         """What waits behind a cut is lost with the process at either end."""
