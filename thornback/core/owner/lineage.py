@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from thornback.core import errors
@@ -55,10 +56,10 @@ class Lineage:
         for object_id in task.dependencies:
             reference = self.references.lookup(object_id)
             content = reference.content
-            if content is not None and (isinstance(content, Value) or not reference.owned):
+            if isinstance(content, Value) or not reference.owned:
                 self.references.hold(object_id)
                 pinned.append(object_id)
-                size += len(content.data) if isinstance(content, Value) else content.size
+                size += 0 if content is None else content.size
             else:
                 self.references.add_lineage(object_id)
         if pinned:
@@ -110,16 +111,40 @@ class Lineage:
                 self.forget(task)
 
     def recover(self, reference: Reference) -> str:
-        """Run the task of a lost object again; otherwise say why that cannot be done. ``reference.content`` is None."""
+        """Run the task of a lost object again, after those whose freed results it needs; otherwise say why that cannot
+        be done. ``reference.content`` is None."""
+        task, obstacle = self._begin_again(reference)
+        waiting = [(task, self._freed_arguments(task))] if task is not None else []
+        while waiting:
+            last, freed = waiting[-1]
+            dependency = next(freed, None)
+            if dependency is None:
+                waiting.pop()
+                self._run_again(last)
+                continue
+            dependency.released = False
+            task, why = self._begin_again(dependency)
+            if task is not None:
+                waiting.append((task, self._freed_arguments(task)))
+            elif why:
+                self.objects.set_content(dependency, self._not_rebuildable(dependency, why))
+        return obstacle
+
+    def _freed_arguments(self, task: Task) -> Iterator[Reference]:
+        needed = (self.references.lookup(object_id) for object_id in task.dependencies)
+        return (dependency for dependency in needed if dependency.owned and dependency.released)
+
+    def _begin_again(self, reference: Reference) -> tuple[Task | None, str]:
+        """The task that is to run again for a lost object; or why it cannot; or neither: it runs already."""
         task = self.tasks.table.get(task_of(reference.object_id))
         if task is None:
             known = self._final.get(task_of(reference.object_id))
-            return known or "it was put, or its task is too long ago to be remembered"
+            return None, known or "it was put, or its task is too long ago to be remembered"
         if task.state != DONE:
             self.owner.streams.lost(task, reference.object_id)
-            return ""
+            return None, ""
         if not task.retries_left or task.logged:
-            return _why_final(task)
+            return None, _why_final(task)
         size = self._sizes.pop(task.task_id)
         self._bytes -= size
         if task.retries_left > 0:
@@ -130,20 +155,18 @@ class Lineage:
         self.tasks.unfinished += 1
         if self.trace.enabled:
             self.trace.event("task.rebuilding", task.task_id, task.attempt)
-        needed = [self.references.hold(object_id) for object_id in task.dependencies]
+        for object_id in task.dependencies:
+            self.references.hold(object_id)
         self._drop_arguments(task)
-        for dependency in needed:
-            if dependency.owned and dependency.released:
-                dependency.released = False
-                if obstacle := self.recover(dependency):
-                    self.objects.set_content(dependency, self._not_rebuildable(dependency, obstacle))
-        if task.actor_id:
-            self.owner.actors.admit(task)
         if task.template.num_returns < 0:
             self.owner.streams.reopen(task)
             self.owner.streams.lost(task, reference.object_id)
+        return task, ""
+
+    def _run_again(self, task: Task) -> None:
+        if task.actor_id:
+            self.owner.actors.admit(task)
         self.tasks.resolve(task)
-        return ""
 
     def _not_rebuildable(self, reference: Reference, why: str) -> Value:
         name = short(reference.object_id)

@@ -42,6 +42,8 @@ class Objects:
         self.transport = ports.transport
         self.trace = ports.trace
         self.recover = recover
+        self._news: list[Reference] = []
+        """Whose watchers are being told, and then those that wait for it."""
 
     # --- Contents
 
@@ -56,14 +58,24 @@ class Objects:
                 self.transport.send(borrower, ObjectContent(reference.object_id, content))
         if reference.watchers is not None:
             self._notify(reference)
-        if reference.local <= 0:
+        elif reference.local <= 0:
             self.references.settle(reference)
 
     def _notify(self, reference: Reference) -> None:
-        if reference.watchers is not None:
-            watchers, reference.watchers = reference.watchers, None
-            for call in watchers if isinstance(watchers, dict) else (watchers,):
-                call(reference)
+        """Tell those who watch. What they make known in turn is told after that, not within: a chain of tasks that fail
+        with each other may be longer than calls can be nested."""
+        self._news.append(reference)
+        if len(self._news) > 1:
+            return
+        try:
+            for known in self._news:
+                watchers, known.watchers = known.watchers, None
+                for call in watchers if isinstance(watchers, dict) else () if watchers is None else (watchers,):
+                    call(known)
+                if known.owned:
+                    self.references.settle(known)
+        finally:
+            self._news.clear()
 
     def watch(self, reference: Reference, call: Callable[[Reference], None]) -> None:
         """``call(reference)`` once when the content is known, which it is not yet; an owner elsewhere is asked. An

@@ -97,6 +97,8 @@ class ReferenceTable:
         self._forgotten = forgotten
         self._borrowed_by: dict[WorkerId, dict[ObjectId, None]] = {}
         self._pending_others: dict[tuple[ObjectId, WorkerId], list[Callable[[], None]]] = {}
+        self._unsettled: list[Reference] = []
+        """What is being settled, and then those that wait for it."""
 
     @property
     def pending(self) -> int:
@@ -179,9 +181,21 @@ class ReferenceTable:
             self.settle(reference)
 
     def settle(self, reference: Reference) -> None:
-        """After a count went down: let the value go, and the record with it where nothing needs it."""
+        """After a count went down: let the value go, and the record with it where nothing needs it. What that lets go
+        in turn follows after it, not within it: chains of objects may be longer than calls can be nested."""
         if reference.local > 0 or reference.holds > 0 or reference.borrowers:
             return
+        self._unsettled.append(reference)
+        if len(self._unsettled) > 1:
+            return
+        try:
+            for each in self._unsettled:
+                if not each.held and self.table.get(each.object_id) is each:
+                    self._settle(each)
+        finally:
+            self._unsettled.clear()
+
+    def _settle(self, reference: Reference) -> None:
         if reference.owned:
             if not reference.released:
                 reference.released = True
@@ -195,8 +209,8 @@ class ReferenceTable:
         elif reference.registrations:
             count, reference.registrations = reference.registrations, 0
             self.transport.send(owner_of(reference.object_id), RemoveBorrower(reference.object_id, count))
-        if self.table.pop(reference.object_id, None) is not None:
-            self._forgotten(reference)
+        del self.table[reference.object_id]
+        self._forgotten(reference)
 
     # --- Borrowing
 
