@@ -91,6 +91,23 @@ def test_crashes_one_after_the_other_lose_nothing(world: World) -> None:
     assert ray.get(ledger.read.remote()) == {"program": list(range(12))}
 
 
+def test_calls_of_a_process_that_forgets_the_actor_in_between_count_too(world: World) -> None:
+    ledger = ledger_class().options(checkpoint_every=3).remote()
+
+    @ray.remote
+    def deposit(handles: list[Any], entries: list[int]) -> int:
+        caller = str(os.getpid())
+        return [ray.get(handles[0].add.remote(caller, entry)) for entry in entries][-1]
+
+    for first in range(0, 30, 6):
+        ray.get(deposit.remote([ledger], list(range(first, first + 6))))
+        time.sleep(0.1)
+    crash(ledger)
+    ray.get(deposit.remote([ledger], [30, 31]))
+    entries = ray.get(ledger.read.remote())
+    assert sorted(entry for each in entries.values() for entry in each) == list(range(32))
+
+
 def test_a_call_that_raised_counts_too(world: World) -> None:
     ledger = ledger_class().options(checkpoint_every=100).remote()
     ray.get(ledger.add.remote("program", 0))

@@ -393,9 +393,12 @@ class Actors:
             self.clients.pop(client.actor_id, None)
 
     def handle_forgotten(self, actor_id: ActorId) -> None:
-        """This process has no handle any more."""
+        """This process has no handle any more. It may get one again: the places of calls that an actor with checkpoints
+        counts go on then, so its record stays until it is dead."""
         client = self.clients.get(actor_id)
-        if client is not None and not (client.unfinished or actor_id in self.creations or self.log.has(actor_id)):
+        if client is None or client.by_place:
+            return
+        if not (client.unfinished or actor_id in self.creations or self.log.has(actor_id)):
             del self.clients[actor_id]
 
     def handle_forgotten_if_gone(self, actor_id: ActorId) -> None:
