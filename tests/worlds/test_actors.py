@@ -198,6 +198,18 @@ def test_an_actor_ends_with_its_last_handle_after_the_calls_before(world: Any) -
     world.eventually(gone, "the actor ends with its last handle")
 
 
+def test_an_actor_whose_results_could_be_made_again_ends_with_its_last_handle_too(world: Any) -> None:
+    @ray.remote(num_cpus=1, max_restarts=1, max_task_retries=1)
+    class Maker:
+        def make(self) -> bytes:
+            return bytes(1_000_000)
+
+    result = Maker.remote().make.remote()
+    ray.wait([result])
+    world.eventually(lambda: ray.available_resources()["CPU"] == ray.cluster_resources()["CPU"], "it ends")
+    assert len(ray.get(result)) == 1_000_000
+
+
 def test_an_actor_lives_as_long_as_a_handle_anywhere(world: Any) -> None:
     @ray.remote
     class Keeper:

@@ -181,7 +181,8 @@ class SchedulingClasses:
 
     def _new_shape(self, template: TaskTemplate) -> Shape:
         resources = tuple(sorted(template.resources.items()))
-        key = (resources, template.strategy, template.runtime_env, template.fail_infeasible, template.speculative)
+        options = (template.fail_infeasible, template.speculative, template.max_retries != 0)
+        key = (resources, template.strategy, template.runtime_env, *options)
         shape = self._shapes.get(key)
         if shape is None:
             shape = self._shapes[key] = Shape(template.strategy)

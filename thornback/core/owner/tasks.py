@@ -192,9 +192,9 @@ class Tasks:
         if task.template.replay and not (reply.cancelled or task.cancelled):
             task.logged = True
         if reply.error is None and task.cancelled:
+            self.cancelled(task)
             for index, content in enumerate(reply.results):
                 self.refuse(return_id(task.task_id, index), content, sender)
-            self.cancelled(task)
         elif reply.error is None:
             self._succeed(task, reply, sender)
         elif reply.cancelled:
@@ -217,10 +217,14 @@ class Tasks:
             self.references.release(object_id)
 
     def refuse(self, object_id: ObjectId, content: Content, sender: Address) -> None:
-        """As :meth:`let_go`; a stored copy that nothing here knows of is deleted too."""
+        """As :meth:`let_go`; a stored copy that nothing here knows of is deleted too. If the object is just being made
+        once more, that may be on the same node, where the two are one: then the copy goes when the object does."""
         self.let_go(content, sender)
         if isinstance(content, Stored):
             reference = self.references.table.get(object_id)
+            if reference is not None and reference.content is None and not reference.released:
+                reference.strays = tuple(dict.fromkeys((*reference.strays, *content.nodes)))
+                return
             known = None if reference is None else reference.content
             kept = known.nodes if isinstance(known, Stored) else ()
             self.objects.free(object_id, [node for node in content.nodes if node not in kept])
@@ -228,7 +232,7 @@ class Tasks:
     def accept(self, object_id: ObjectId, content: Content, sender: Address) -> None:
         """A return value or generator item has been made by the process ``sender``."""
         reference = self.references.table.get(object_id)
-        if reference is None:
+        if reference is None or reference.released:
             self.refuse(object_id, content, sender)
         elif reference.content is not None:
             known = reference.content
@@ -263,7 +267,7 @@ class Tasks:
             self.trace.event("task.failed", task.task_id, task.attempt)
         for object_id in task.returns():
             reference = self.references.table.get(object_id)
-            if reference is not None and reference.content is None:
+            if reference is not None and reference.content is None and not reference.released:
                 self.objects.set_content(reference, error)
         if task.template.num_returns < 0:
             for reference in self.owner.streams.still_lost(task):
@@ -319,8 +323,8 @@ class Tasks:
             for object_id in task.arguments.contained:
                 self.references.release(object_id)
             self.table.pop(task.task_id, None)
-            if task.actor_id:
-                self.owner.actors.ended(task)
+        if task.actor_id:
+            self.owner.actors.ended(task)
 
     # --- Trouble
 
