@@ -360,7 +360,9 @@ class Pulls:
 
     def _serve_from_disk(self, sender: Address, message: FetchObject, entry: Entry) -> None:
         def then(data: bytes, reason: str) -> None:
-            if reason:
+            if reason and entry.offset >= 0:
+                self.on_fetch_object(sender, message)  # it has been, or is being, read back to memory meanwhile
+            elif reason:
                 self.store.restoring.lost(entry, reason)
                 self.transport.send(sender, ObjectChunk(message.object_id, message.offset, NOT_HERE, b""))
             else:

@@ -83,6 +83,8 @@ class NodeStore:
         entry = self.entries.get(object_id)
         if entry is not None:
             if entry.sealed:
+                entry.writer = sender
+                self.keep(entry)
                 self.transport.send(sender, ObjectAllocated(object_id, EXISTS))
             else:
                 entry.on_seal.append(lambda _sealed: self.on_allocate_object(sender, message))
@@ -391,8 +393,9 @@ class NodeStore:
             self.keep(entry)
 
     def keep(self, entry: Entry) -> None:
-        """This copy must not be evicted any more."""
+        """This copy must not be evicted any more, nor go with its last reader if it was freed before."""
         entry.primary = True
+        entry.doomed = False
         self.settle(entry)
 
     def _release_memory(self, entry: Entry) -> None:
