@@ -141,6 +141,17 @@ def test_a_function_has_the_same_id_after_it_has_travelled() -> None:
     assert serialization.define_function(loaded, "add").function_id == definition.function_id
 
 
+def test_a_function_that_has_travelled_names_its_file() -> None:
+    def outer() -> Any:
+        def inner() -> None: ...
+
+        return inner
+
+    arrived = loads(dumps(outer).data)
+    assert arrived.__code__.co_filename == __file__, "tracebacks must lead to the file of the function"
+    assert arrived().__code__.co_filename == __file__, "and so for functions inside of it"
+
+
 CAUSES = [ValueError("a"), KeyError("k"), OSError(2, "gone", "file"), ZeroDivisionError()]
 
 

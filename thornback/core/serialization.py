@@ -9,9 +9,11 @@ from __future__ import annotations
 import io
 import pickle
 import traceback
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from functools import lru_cache
+from types import CodeType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -130,9 +132,25 @@ def _dumps_any(value: Any) -> Serialized:
 
 @lru_cache(maxsize=1)
 def _pickler_class() -> Any:
+    """cloudpickle's, but code keeps the name of its file, which tracebacks and call sites show: 3.1.3 drops it."""
     import cloudpickle
 
-    return cloudpickle.Pickler
+    own, *others = cloudpickle.Pickler.dispatch_table.maps
+    reduce_code = own[CodeType]
+
+    def reduce_named(code: CodeType) -> tuple[Any, ...]:
+        make, arguments = reduce_code(code)
+        # A string of its own: one that is shared with other code makes equal functions differ in their bytes.
+        return _named_code, (make, arguments, "".join(list(code.co_filename)))
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        dispatch_table = ChainMap({**own, CodeType: reduce_named}, *others)
+
+    return Pickler
+
+
+def _named_code(make: Callable[..., CodeType], arguments: tuple[Any, ...], file: str) -> CodeType:
+    return make(*arguments).replace(co_filename=file)
 
 
 def loads(data: bytes | memoryview, buffers: Iterable[Any] = (), contained: Sequence[ObjectId] = ()) -> Any:
