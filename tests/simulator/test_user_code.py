@@ -258,3 +258,14 @@ def test_a_class_of_an_earlier_simulation_with_the_same_seed_does_not_come_back(
             ray.init()
             assert ray.get(actor_class.remote().name.remote()) == actor_class.__name__.lower()
             ray.shutdown()
+
+
+def test_classes_known_from_an_earlier_simulation_are_not_mistaken_for_new_ones() -> None:
+    for classes in ((First,), (First, Second), (Second, First)):
+        with simulate(nodes=1):
+            ray.init()
+            actors = [actor_class.remote() for actor_class in classes]
+            for _ in range(2):
+                names = ray.get([actor.name.remote() for actor in actors])
+                assert names == [actor_class.__name__.lower() for actor_class in classes]
+            ray.shutdown()

@@ -112,11 +112,15 @@ def _hardware_address(surroundings: Surroundings) -> int:
 
 def _install_class_ids(patches: Patches) -> None:
     """cloudpickle knows each class that it pickles by value by a uuid, for as long as the interpreter lives. Those that
-    one simulation draws come again in the next one of the same seed, for other classes: each keeps its own."""
+    one simulation draws come again in the next one of the same seed, for other classes: each keeps its own, and the
+    bytes with them."""
     from cloudpickle import cloudpickle
+
+    from thornback.core import serialization
 
     patches.replace(cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_CLASS", weakref.WeakKeyDictionary())
     patches.replace(cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_ID", weakref.WeakValueDictionary())
+    patches.replace(serialization, "_loaded_functions", weakref.WeakKeyDictionary())
 
 
 # --- numpy ------------------------------------------------------------------------------------------------------------
