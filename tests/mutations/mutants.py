@@ -250,8 +250,8 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "a name is given twice": Mutant(
         "thornback.core.gcs.actors",
-        "        if existing is not None and existing.state != DEAD:",
-        "        if False:",
+        "        if existing is None or existing.state == DEAD:\n            return None\n",
+        "        if True:\n            return None\n",
         "names",
         10,
     ),
@@ -271,13 +271,9 @@ MUTANTS: dict[str, Mutant] = {
         40,
     ),
     "a node that was declared dead is not told": Mutant(
-        "thornback.core.gcs.nodes",
-        """        elif sender in self._dead:
-            self.transport.send(sender, NodeFenced())
-
-    def is_head""",
-        """
-    def is_head""",
+        "thornback.core.gcs.incarnations",
+        "        if not leaves:\n",
+        "        if False:\n",
         "ledger",
         40,
         config=QUICK_HEARTBEATS,
@@ -285,8 +281,8 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "a node that a later GCS has declared dead is not told": Mutant(
         "thornback.core.gcs.incarnations",
-        "            return sender == node\n",
-        "            return False\n",
+        "        if not leaves:\n",
+        "        if not leaves and self.present == 1:\n",
         "map_reduce",
         60,
         config=QUICK_HEARTBEATS,
