@@ -145,6 +145,52 @@ def kill_and_restart(world: World, crashes: Crashes) -> None:
     assert restarts == [1], f"one kill restarts once, not {restarts} times"
 
 
+@ray.remote(num_cpus=0)
+class Stranger:
+    """Kills an actor that it has never called, and keeps no handle."""
+
+    def kill(self, name: str) -> None:
+        ray.kill(ray.get_actor(name), no_restart=False)
+
+
+def kill_by_a_stranger(world: World, crashes: Crashes) -> None:
+    counter = Counter.options(name="c", max_restarts=3, max_task_retries=-1).remote()
+    stranger = Stranger.remote()
+    first = pid_of(counter)
+    with crashes.watched():
+        ray.get(stranger.kill.remote("c"))
+        until(lambda: pid_of(counter) != first, "kill(no_restart=False) restarts the actor")
+        time.sleep(0.5)
+    restarts = [row["restarts"] for row in actors() if row["class_name"] == "Counter"]
+    assert restarts == [1], f"one kill restarts once, not {restarts} times"
+
+
+def put(runtime: Any, value: bytes) -> bytes:
+    """Set the key ``k``; what it is then."""
+    with runtime.turn:
+        waiter = runtime.core.owner.keys.put("k", value)
+    runtime.block(waiter)
+    return bytes(waiter.result.value)
+
+
+@ray.remote(num_cpus=0)
+class Writer:
+    def write(self, value: bytes) -> bytes:
+        return put(current.require(), value)
+
+
+def keys(world: World, crashes: Crashes) -> None:
+    runtime, writer = current.require(), Writer.options(scheduling_strategy="SPREAD").remote()
+    ray.get(writer.write.remote(b"0"))
+    with crashes.watched():
+        for number in range(3):
+            assert put(runtime, b"%d" % number) == b"%d" % number
+            value = b"%d, later" % number
+            assert ray.get(writer.write.remote(value)) == value
+            time.sleep(0.3)
+            assert world.nodes[0].gcs.core.tables.keys.table["k"] == value, "what was written last stays"
+
+
 def out_of_scope(world: World, crashes: Crashes) -> None:
     with crashes.watched():
         counter = Counter.remote()
@@ -241,8 +287,8 @@ def job_end(world: World, crashes: Crashes) -> None:
 OPERATIONS: dict[str, Callable[[World, Crashes], None]] = {
     operation.__name__: operation
     for operation in (
-        *(create, restart, kill, kill_and_restart, out_of_scope, exit_itself, failed_constructor),
-        *(group, node_death, job_end),
+        *(create, restart, kill, kill_and_restart, kill_by_a_stranger, out_of_scope, exit_itself, failed_constructor),
+        *(group, node_death, job_end, keys),
     )
 }
 

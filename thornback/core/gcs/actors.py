@@ -295,7 +295,7 @@ class ActorTable:
             return
         if message.no_restart:
             self.died(actor, KILLED)
-        elif actor.worker_id and message.incarnation in (0, actor.incarnation):
+        elif actor.worker_id and message.incarnation == actor.incarnation:
             actor.kill_wanted = actor.incarnation
             self.save(actor)
             self._kill_worker(actor)

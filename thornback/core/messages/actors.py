@@ -154,8 +154,7 @@ class KillActor(Message, frozen=True, tag=69):
     actor_id: ActorId
     no_restart: bool
     incarnation: int = 0
-    """The one that is meant, if it may be restarted: the same wish, heard twice, does not end the next one too. 0: the
-    present one."""
+    """The one that is meant, if it may be restarted: the same wish, heard twice, does not end the next one too."""
 
 
 class ActorOutOfScope(Message, frozen=True, tag=70):

@@ -45,6 +45,7 @@ class ActorClient:
         "error",
         "in_flight",
         "incarnation",
+        "kill_wanted",
         "next_place",
         "next_sequence",
         "out_of_order",
@@ -75,6 +76,8 @@ class ActorClient:
         self.next_place = 0
         self.unfinished = 0
         self.out_of_order = False
+        self.kill_wanted = False
+        """Its incarnation, whichever it is, is to be killed and restarted."""
         self.templates: set[bytes] = set()
 
 
@@ -306,8 +309,12 @@ class Actors:
     # --- The actor's life
 
     def kill(self, actor_id: ActorId, no_restart: bool) -> None:
-        """End an actor; without restart, it is dead for this process from now on."""
+        """End an actor; without restart, it is dead for this process from now on. With restart, the GCS must be told
+        which incarnation is meant, or it could end the next one too when this is repeated."""
         client = self.clients.get(actor_id)
+        if not no_restart and (client is None or not client.incarnation):
+            self.client(actor_id).kill_wanted = True
+            return
         self.gcs.send(KillActor(actor_id, no_restart, 0 if client is None else client.incarnation))
         if no_restart and client is not None and client.state != DEAD:
             reason = "it was killed with kill()"
@@ -319,6 +326,11 @@ class Actors:
         if client is None or client.state == DEAD or message.incarnation < client.incarnation:
             return
         self._apply(client, message)
+        if client.kill_wanted and message.incarnation:
+            client.kill_wanted = False
+            if message.state != DEAD:
+                self.kill(message.actor_id, no_restart=False)
+            self.handle_forgotten_if_gone(message.actor_id)
 
     def _apply(self, client: ActorClient, update: ActorUpdate) -> None:
         same = update.incarnation == client.incarnation and update.state == client.state
@@ -396,7 +408,7 @@ class Actors:
         """This process has no handle any more. It may get one again: the places of calls that an actor with checkpoints
         counts go on then, so its record stays until it is dead."""
         client = self.clients.get(actor_id)
-        if client is None or client.by_place:
+        if client is None or client.by_place or client.kill_wanted:
             return
         if not (client.unfinished or actor_id in self.creations or self.log.has(actor_id)):
             del self.clients[actor_id]
