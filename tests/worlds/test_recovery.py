@@ -14,7 +14,7 @@ import pytest
 
 import thornback as ray
 from thornback.exceptions import ObjectLostError, OutOfMemoryError, WorkerCrashedError
-from thornback.faults.plan import OutOfMemory, Plan
+from thornback.faults.plan import CrashWorker, OutOfMemory, Plan
 
 SEEDS = range(5)
 SIZE = 50_000
@@ -334,6 +334,21 @@ def test_the_budget_for_ends_for_want_of_memory_is_limited_on_request(seed: int)
 
 
 # --- Backoff
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_a_task_whose_worker_ends_before_it_starts_goes_elsewhere_whatever_ran_there_before(nth: int) -> None:
+    crash = CrashWorker(node=0, moment="before_running", nth=nth)
+    with ray.simulate(nodes=1, cpus=1, faults=Plan(faults=(crash,))):
+        ray.init()
+
+        @ray.remote(max_retries=0)
+        def same(value: int) -> int:
+            return value
+
+        for value in range(4):
+            assert ray.get(same.remote(value)) == value
+            time.sleep(2)  # the worker is given back, and leased anew for the next task
 
 
 def test_workers_that_do_not_come_up_are_started_ever_more_seldom(seed: int) -> None:

@@ -310,7 +310,8 @@ class SimulatedProcesses:
 
     def started_through(self, worker_id: WorkerId) -> int | None:
         """The highest task sequence number that it started."""
-        return self._world.started_through.get(worker_id)
+        process = self._node.workers.get(worker_id)
+        return self._world.started_through.get(worker_id) if process is None else process.started_through
 
     def forget(self, worker_id: WorkerId) -> None:
         """Nobody asks for it any more."""

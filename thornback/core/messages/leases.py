@@ -48,6 +48,8 @@ class LeaseGranted(Message, frozen=True, tag=21):
     lease_id: LeaseId
     worker_id: WorkerId
     gpu_ids: tuple[int, ...] = ()
+    started_through: int = 0
+    """Sequence number of the last task that it started under earlier leases; those of this one get higher ones."""
 
 
 class LeaseSpilled(Message, frozen=True, tag=22):

@@ -155,6 +155,7 @@ class LeaseRequests:
         group.infeasible = ""
         lease = Lease(message.lease_id, message.worker_id, group, self.owner.ports.clock.now())
         lease.gpu_ids = message.gpu_ids
+        lease.next_sequence = message.started_through
         self.owner.leases.add(lease)
 
     def on_lease_spilled(self, sender: Address, message: LeaseSpilled) -> None:

@@ -140,7 +140,8 @@ class RayletGrants:
                 continue
             grant.worker = worker
             grant.since = self.clock.now()
-            granted = LeaseGranted(request.lease_id, worker.worker_id, tuple(sorted(grant.gpus)))
+            through = max(0, self.pool.processes.started_through(worker.worker_id) or 0)
+            granted = LeaseGranted(request.lease_id, worker.worker_id, tuple(sorted(grant.gpus)), through)
             self.gcs.tell(request.holder, granted)
         self.waiting_workers = missing
         wanted: dict[int, int] = {}

@@ -149,7 +149,8 @@ class WorkerPool:
         """A lease ended; the worker may serve the next."""
         worker.lease_id = b""
         worker.name = ""
-        self._make_idle(worker)
+        if not worker.reason:  # else it is being ended
+            self._make_idle(worker)
 
     def kill(self, worker: Worker, reason: str) -> None:
         """End a worker now; ``worker_exited`` follows."""
