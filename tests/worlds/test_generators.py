@@ -13,6 +13,7 @@ import pytest
 
 import thornback as ray
 from thornback.exceptions import TaskError
+from thornback.util.state import list_objects
 
 
 def test_a_generator_streams_its_items_as_references(world: Any) -> None:
@@ -239,6 +240,26 @@ def test_a_stream_whose_worker_died_for_good_ends_with_the_error(world: Any) -> 
     refs = list(doomed.remote())
     with pytest.raises(ray.exceptions.WorkerCrashedError):
         ray.get(refs[-1])
+
+
+def test_what_items_contain_goes_with_them_while_their_generator_runs_on(world: Any) -> None:
+    gate = world.signal()
+
+    @ray.remote(num_returns="streaming")
+    def boxes() -> Iterator[Any]:
+        for _ in range(10):
+            yield [ray.put(bytes(200_000))]
+        ray.get(gate.wait.remote())
+
+    def large() -> list[Any]:
+        return [row for row in list_objects() if row["size"] >= 200_000]
+
+    stream = boxes.remote()
+    world.eventually(lambda: len(large()) == 10, "each item keeps what it contains")
+    for _ in range(10):
+        ray.get(next(stream))
+    world.eventually(lambda: len(large()) <= 1, "of what was taken and dropped the generator has at most the last")
+    ray.get(gate.send.remote())
 
 
 def test_an_actor_method_can_stream(world: Any) -> None:

@@ -24,10 +24,16 @@ class Generators:
         """Generators that wait, and for which count of taken items."""
 
     def item_made(self, execution: Execution, index: int, content: Content) -> None:
-        """A generator has an item: send it once the caller is registered for what is in it."""
+        """A generator has an item: send it once the caller is registered for what is in it, and let go of that."""
         message = StreamItem(execution.task_id, execution.attempt, index, content)
-        send = self._executor.transport.send
-        self._executor.replies.hand_over(execution.caller, content, lambda: send(execution.caller, message))
+        replies = self._executor.replies
+        handed, execution.handed = execution.handed, []
+
+        def registered() -> None:
+            self._executor.transport.send(execution.caller, message)
+            replies.let_go(handed)
+
+        replies.hand_over(execution.caller, content, registered)
 
     def room_for(self, execution: Execution, made: int) -> Waiter:
         """Completes when the generator may make its next item; its result is False if nobody wants any more."""

@@ -48,7 +48,7 @@ class Replies:
             if remaining[0] == 0:
                 self.pending -= 1
                 self._add(execution, outcome, tuple(kept))
-                self._handed += execution.handed
+                self.let_go(execution.handed)
 
         for object_id in dict.fromkeys(execution.covered):
             reference = references.table.get(object_id)
@@ -79,6 +79,10 @@ class Replies:
             remaining[0] += 1
             self._owner.references.register_other(object_id, caller, one_done)
         one_done()
+
+    def let_go(self, handed: list[ObjectId]) -> None:
+        """What was returned is with its receiver as soon as the messages of this turn have left."""
+        self._handed += handed
 
     def _add(self, execution: Execution, outcome: Outcome, kept: tuple[ObjectId, ...]) -> None:
         reply = TaskReply(
