@@ -48,6 +48,23 @@ def test_tasks_use_all_nodes(world: Any) -> None:
     assert len(set(ray.get([where.remote() for _ in range(16)]))) == 4
 
 
+@pytest.mark.cluster(nodes=3, cpus=2)
+def test_a_task_for_one_node_waits_there_where_idle_leases_are_asked_back_for_it(world: Any) -> None:
+    all_up(world, 3)
+    time.sleep(1)
+
+    @ray.remote
+    def work() -> str:
+        time.sleep(0.2)
+        return ray.get_runtime_context().get_node_id()
+
+    assert len(set(ray.get([work.remote() for _ in range(12)]))) == 3, "this program has leases of all nodes"
+    target = others()[0]
+    begin = time.monotonic()
+    assert ray.get(work.options(scheduling_strategy=on(target)).remote()) == target
+    assert time.monotonic() - begin < 0.3, "nothing runs there that it could have waited for"
+
+
 @pytest.mark.cluster(nodes=4, cpus=2)
 def test_tasks_on_a_node_that_crashes_run_elsewhere(world: Any) -> None:
     all_up(world, 4)

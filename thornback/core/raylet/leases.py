@@ -148,9 +148,17 @@ class RayletLeases:
             if chosen == self.node_id:
                 self.view.debit(chosen, request.resources)
                 return None
-        if chosen is None and not fits(request.resources, self.total):
+        if chosen is None and not self._may_wait_here(request):
             chosen = self._could_ever(request)
         return chosen
+
+    def _may_wait_here(self, request: RequestLease) -> bool:
+        """Whether what this node has could ever be for the request. Leases are asked back only where something waits
+        for them."""
+        strategy = request.strategy
+        if strategy.kind == "NODE" and not strategy.soft and strategy.node != self.node_id:
+            return False
+        return fits(request.resources, self.total)
 
     def _away(self, request: RequestLease) -> NodeId | None:
         """A node with room that is not the one that the request avoids."""
@@ -188,10 +196,10 @@ class RayletLeases:
         if waiting is not None:
             self._place(waiting.request)
 
-    def _could_ever(self, request: RequestLease) -> NodeId:
+    def _could_ever(self, request: RequestLease) -> NodeId | None:
         permitted = [node for node in self.view.alive() if allowed(node, request.strategy)]
         nodes = [node for node in permitted if fits(request.resources, node.total)]
-        return nodes[self.random.randrange(len(nodes))].node_id
+        return nodes[self.random.randrange(len(nodes))].node_id if nodes else None
 
     def _spill(self, request: RequestLease, node: NodeId) -> None:
         self._forget(request.lease_id)
@@ -360,5 +368,5 @@ class RayletLeases:
         stuck = self.reservations.stuck
         if stuck is not None and stuck.request.lease_id in self.queue:
             node = self._could_ever(stuck.request)
-            if node != self.node_id:
+            if node not in (None, self.node_id):
                 self._spill(stuck.request, node)
