@@ -118,6 +118,25 @@ def test_a_constructor_whose_argument_failed_shows_the_cause(world: Any) -> None
         ray.get(counter_class().remote(fail.remote()).get.remote())
 
 
+@pytest.mark.parametrize("name", ["", "taken"])
+def test_who_was_given_an_actor_whose_argument_failed_learns_the_cause(world: Any, name: str) -> None:
+    @ray.remote
+    def fail() -> int:
+        raise ValueError("the argument")
+
+    @ray.remote
+    def use(actor: Any) -> None:
+        with pytest.raises(ActorError, match="the argument"):
+            ray.get(actor.get.remote(), timeout=20)
+
+    options = {"name": name} if name else {}
+    first = counter_class().options(**options).remote()
+    assert ray.get(first.get.remote()) == 0
+    actor = counter_class().options(**options).remote(fail.remote())
+    ray.get([use.remote(actor), use.remote(actor)])
+    assert ray.get(first.get.remote()) == 0
+
+
 def test_handles_can_be_passed_to_tasks_and_actors(world: Any) -> None:
     @ray.remote
     def add_to(counter: Any, amount: int) -> int:

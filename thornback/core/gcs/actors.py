@@ -37,6 +37,7 @@ from thornback.core.messages import (
 if TYPE_CHECKING:
     from thornback.core.gcs.store import GlobalControlStore
 
+ARGUMENT_FAILED = "an argument failed"
 KILLED = "it was killed with kill()"
 NOT_NEEDED = "the actor is not needed any more"
 REFUSALS_KEPT = 1000
@@ -111,6 +112,12 @@ class ActorTable:
         """Somebody makes an actor. Named ones may exist already."""
         spec = message.spec
         if spec.actor_id in self.table:
+            self.transport.send(sender, ActorRegistered(spec.actor_id, b"", b""))
+            return
+        if message.error is not None:
+            actor = self.table[spec.actor_id] = Actor(spec)
+            self.gcs.early_ends.take(spec.actor_id)
+            self.died(actor, ARGUMENT_FAILED, message.error)
             self.transport.send(sender, ActorRegistered(spec.actor_id, b"", b""))
             return
         refusal = self._refused.get(spec.actor_id) or self._refuse(spec)

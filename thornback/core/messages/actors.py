@@ -53,6 +53,8 @@ class RegisterActor(Message, frozen=True, tag=60):
 
     spec: ActorSpec
     get_if_exists: bool
+    error: Value | None = None
+    """Of an argument: the actor is dead from the beginning, which others than its owner must learn."""
 
     @property
     def actor_id(self) -> ActorId:

@@ -144,6 +144,7 @@ class Actors:
             error = failed[0]
             assert isinstance(error, Value)
             client = self.client(creation.spec.actor_id)
+            self.gcs.send(RegisterActor(creation.spec, get_if_exists, error))
             self._apply(client, ActorUpdate(client.actor_id, DEAD, 0, b"", "an argument failed", error))
             creation.registered.complete()
             return
