@@ -91,3 +91,21 @@ def test_a_quota_is_not_given_twice_while_a_node_has_not_come_back() -> None:
         time.sleep(4 - world.now)
         refs += [work.remote(1) for _ in range(4)]
         assert most_at_once(ray.get(refs)) == 4, "what runs on a node that is cut off counts"
+
+
+def test_a_later_gcs_forgets_workers_that_have_ended_without_work() -> None:
+    with simulate(nodes=2, cpus=4, seed=1, faults=Plan(faults=(CrashGcs(at=0.5, restart_after=0.5),))) as world:
+        time.sleep(2)
+        for _ in range(3):
+            ray.init()
+            refs = [work.options(num_cpus=0.25).remote(0.5) for _ in range(30)]
+            time.sleep(0.001)
+            for ref in refs[8:]:
+                ray.cancel(ref)
+            ray.wait(refs, num_returns=len(refs))
+            ray.shutdown()
+            time.sleep(5)
+        gcs = world.nodes[0].gcs
+        assert gcs is not None
+        known = set(gcs.core.tables.incarnations._met)
+        assert known == {node.process.address for node in world.nodes if node.process}, "no worker is left by then"

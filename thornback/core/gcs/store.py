@@ -80,7 +80,7 @@ class GlobalControlStore:
         """Take over what was committed before, as the next incarnation, then serve."""
         self._load(self.store.load())
         self.incarnations.start()
-        for table in (self.jobs, self.actors, self.groups, self.drains, self.quotas, self.keys):
+        for table in (self.jobs, self.actors, self.groups, self.drains, self.keys, self.quotas):
             table.loaded()
         self.nodes.start()
 

@@ -308,7 +308,7 @@ class Raylet:
         self.processes.forget(worker_id)
         self.grants.worker_exited(worker, reason, through)
         self._pids.pop(worker_id, None)
-        if worker.used:
+        if worker.used or (worker.pid and self.gcs.incarnation > 1):  # A later GCS has met it.
             self._process_ended(worker_id, reason)
 
     def _process_ended(self, address: Address, reason: str) -> None:
