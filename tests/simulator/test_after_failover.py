@@ -10,6 +10,7 @@ import pytest
 
 import thornback as ray
 from thornback.faults.plan import CrashGcs, CrashOwner, Cut, Plan
+from thornback.faults.run import Setup, run_once
 from thornback.simulator import simulate
 from thornback.util import placement_group
 
@@ -91,6 +92,19 @@ def test_a_quota_is_not_given_twice_while_a_node_has_not_come_back() -> None:
         time.sleep(4 - world.now)
         refs += [work.remote(1) for _ in range(4)]
         assert most_at_once(ray.get(refs)) == 4, "what runs on a node that is cut off counts"
+
+
+def tenants() -> None:
+    """Far more than the quota allows at the same time."""
+    ray.init(job_config=ray.JobConfig(quota={"CPU": 3}))
+    ray.get([work.options(scheduling_strategy="SPREAD").remote(0.05 + number % 3 / 20) for number in range(40)])
+
+
+@pytest.mark.parametrize("crash", [0.35, 0.4, 0.45, 0.5, 0.55, 0.6])
+def test_a_quota_is_given_again_only_when_it_is_known_what_leases_hold_of_it(crash: float) -> None:
+    plan = Plan(faults=(CrashGcs(at=crash, restart_after=0.15),))
+    outcome = run_once(tenants, seed=int(crash * 100), plan=plan, setup=Setup(nodes=6, node={"cpus": 2}))
+    assert not outcome.violations, f"leases and groups together stay within the quota: {outcome.violations[0].text}"
 
 
 def test_a_later_gcs_forgets_workers_that_have_ended_without_work() -> None:

@@ -89,10 +89,12 @@ class RayletQuotas:
                 del self._jobs[job_id]
 
     def tell_again(self) -> None:
-        """The GCS may be a new one."""
+        """The GCS is a new one: it must know what is held here before it gives anything to others, which it does as
+        soon as it knows what else this node holds."""
         for job in self._jobs.values():
             job.told = ({}, ())
         self.grants.dirty = True
+        self.settle()
 
     def on_quota_given(self, sender: Address, message: QuotaGiven) -> None:
         """More may be held here."""
