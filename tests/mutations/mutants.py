@@ -436,4 +436,13 @@ MUTANTS: dict[str, Mutant] = {
         40,
         kinds=("crash_gcs", "slow_commits"),
     ),
+    # --- What a later GCS must know
+    "a node says all that it holds before it says what that takes of quotas": Mutant(
+        "thornback.core.raylet.quotas",
+        "        self.grants.dirty = True\n        self.settle()\n",
+        "        self.grants.dirty = True\n",
+        "tenants",
+        40,
+        kinds=("crash_gcs",),
+    ),
 }
