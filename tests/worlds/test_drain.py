@@ -65,6 +65,33 @@ def test_a_task_that_does_not_end_in_time_starts_again_elsewhere_and_keeps_its_r
         assert sorted(attempt for _, attempt in ray.get(refs)) == [0, 0, 1, 1]
 
 
+def test_an_actor_that_ends_itself_while_its_node_leaves_does_not_start_elsewhere() -> None:
+    with cluster(0):
+        home, _other = start()
+
+        @ray.remote(max_restarts=-1, max_task_retries=-1)
+        class Mortal:
+            def work(self) -> str:
+                time.sleep(1)
+                return "done"
+
+            def end(self) -> None:
+                ray.actor.exit_actor()
+
+        soft = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(home, soft=True)
+        mortal = Mortal.options(scheduling_strategy=soft).remote()
+        ray.get(mortal.work.remote())
+        last, end = mortal.work.remote(), mortal.end.remote()
+        time.sleep(0.2)
+        drain_node(home, deadline=20)
+        assert ray.get(last) == "done"
+        with pytest.raises(ActorDiedError):
+            ray.get(end)
+        gone(home)
+        with pytest.raises(ActorDiedError, match="exit_actor"):
+            ray.get(mortal.work.remote())
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_task_without_retries_is_not_started_twice(seed: int) -> None:
     with cluster(seed):

@@ -118,6 +118,29 @@ def test_all_returns_of_a_task_are_rebuilt_and_those_in_use_keep_their_value(see
         assert int(ray.get(second)[0]) == 2 == int(held[0])
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_calls_that_need_lost_results_of_the_same_actor_wait_for_those_to_be_made_again(seed: int, keep: bool) -> None:
+    with cluster(seed) as world:
+        start()
+
+        @ray.remote(max_restarts=-1, max_task_retries=-1, num_cpus=0, **AWAY)
+        class Stage:
+            def step(self, values: Any) -> Any:
+                time.sleep(0.1)
+                return array(0) if values is None else values + 1
+
+        stage = Stage.remote()
+        refs = [stage.step.remote(None)]
+        for _step in range(8):
+            refs.append(stage.step.remote(refs[-1]))
+        ray.wait([refs[4]], fetch_local=False)
+        last = refs[-1]
+        if not keep:
+            refs.clear()
+        lose(world)
+        assert int(ray.get(last)[0]) == 8, "each call needs the result of the one before, which was lost with the actor"
+
+
 @pytest.mark.parametrize("taken", [0, 3, 6])
 def test_items_of_a_generator_are_rebuilt_whether_taken_or_not(seed: int, taken: int) -> None:
     with cluster(seed) as world:

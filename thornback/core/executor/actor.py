@@ -208,8 +208,9 @@ class ActorHost:
         """The actor has ended itself: drop what is queued, and end once all callers have their replies."""
         assert self.spec is not None
         executor = self._executor
-        if executor.ending:
+        if executor.ending and not self._moving:
             return
+        self._moving = False
         executor.ending = "exit_actor() was called"
         for lane in executor.lanes.values():
             lane.queue.clear()

@@ -46,7 +46,6 @@ class ActorClient:
         "in_flight",
         "incarnation",
         "kill_wanted",
-        "next_place",
         "next_sequence",
         "out_of_order",
         "queue",
@@ -73,7 +72,6 @@ class ActorClient:
         self.next_sequence = 0
         self.by_place = False
         """The actor has checkpoints: a call's number is its place."""
-        self.next_place = 0
         self.unfinished = 0
         self.out_of_order = False
         self.kill_wanted = False
@@ -104,6 +102,8 @@ class Actors:
         self.creations: dict[ActorId, ActorCreation] = {}
         self.urgent = False
         """Whether an actor without calls of ours could start one now."""
+        self.places = 0
+        """How many calls this process has made; the next one's place follows."""
         self.log = ReplayLog(self)
         self._dirty: dict[ActorId, ActorClient] = {}
 
@@ -195,12 +195,16 @@ class Actors:
                 self._subscribe(client.actor_id)
 
     def admit(self, task: Task) -> None:
-        """A new call: it has its place in the order from now on, whenever its arguments are known."""
+        """A call has its place in the order from now on, whenever its arguments are known. One that runs again for its
+        lost result keeps it: later ones may wait for just that."""
         client = self.client(task.actor_id)
-        client.next_place += 1
         client.unfinished += 1
-        task.place = client.next_place
-        client.queue[task.place] = task
+        if task.place:
+            self._requeue(client, [task])
+        else:
+            self.places += 1
+            task.place = self.places
+            client.queue[task.place] = task
         self.owner.references.hold(return_id(task.actor_id, 0))
 
     def ended(self, task: Task) -> None:
@@ -406,8 +410,8 @@ class Actors:
             self.clients.pop(client.actor_id, None)
 
     def handle_forgotten(self, actor_id: ActorId) -> None:
-        """This process has no handle any more. It may get one again: the places of calls that an actor with checkpoints
-        counts go on then, so its record stays until it is dead."""
+        """This process has no handle any more. The record of an actor with checkpoints stays until it is dead: it says
+        what is in them."""
         client = self.clients.get(actor_id)
         if client is None or client.by_place or client.kill_wanted:
             return

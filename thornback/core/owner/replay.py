@@ -72,7 +72,7 @@ class ReplayLog:
         done = [task for place, task in calls.items() if place <= message.place and task.state == DONE]
         self._forget(actor_id, done)
         unanswered = [task.place for task in (*client.queue.values(), *client.in_flight.values()) if not task.logged]
-        place = min(unanswered, default=client.next_place + 1) - 1
+        place = min(unanswered, default=self._actors.places + 1) - 1
         self._actors.owner.ports.transport.send(sender, CheckpointNoted(actor_id, place))
 
     def actor_died(self, actor_id: ActorId) -> None:

@@ -40,7 +40,7 @@ class Task(msgspec.Struct, gc=False, eq=False):
     logged: bool = False
     """A call to an actor with checkpoints that is acknowledged: it is kept until it is in a checkpoint."""
     place: int = 0
-    """Actor calls: position among all calls to the actor, for resubmission in order."""
+    """Actor calls: position among all calls of this process to actors, for resubmission in order."""
     last_attempt: int = 0
     """The highest attempt number that was given away, if that is not the present one."""
     twin: Task | None = None
