@@ -50,8 +50,8 @@ MUTANTS: dict[str, Mutant] = {
     # --- Objects
     "only one of several that wait for an object is woken": Mutant(
         "thornback.core.owner.objects",
-        "            for call in watchers if isinstance(watchers, dict) else (watchers,):",
-        "            for call in list(watchers)[:1] if isinstance(watchers, dict) else (watchers,):",
+        "for call in watchers if isinstance(watchers, dict) else (watchers,):",
+        "for call in list(watchers)[:1] if isinstance(watchers, dict) else (watchers,):",
         "wide_lineage",
         10,
     ),
@@ -151,8 +151,8 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "an argument that was freed is not made again for the task that is": Mutant(
         "thornback.core.owner.lineage",
-        "            if dependency.owned and dependency.released:\n",
-        "            if False:\n",
+        "for dependency in needed if dependency.owned and dependency.released)",
+        "for dependency in needed if False)",
         "deep_lineage",
         40,
         config=QUICK_HEARTBEATS,

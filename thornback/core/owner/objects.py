@@ -70,8 +70,9 @@ class Objects:
         try:
             for known in self._news:
                 watchers, known.watchers = known.watchers, None
-                for call in watchers if isinstance(watchers, dict) else () if watchers is None else (watchers,):
-                    call(known)
+                if watchers is not None:
+                    for call in watchers if isinstance(watchers, dict) else (watchers,):
+                        call(known)
                 if known.owned:
                     self.references.settle(known)
         finally:
