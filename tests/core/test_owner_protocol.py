@@ -164,6 +164,19 @@ def test_the_late_result_of_a_lost_worker_takes_no_copy_from_the_run_that_counts
     assert (THERE, return_id(task.task_id, 0)) in driver.freed()
 
 
+def test_a_result_that_is_known_keeps_its_copies_when_its_task_runs_again_for_another(driver: Driver) -> None:
+    task = driver.submit(template=msgspec.structs.replace(TEMPLATE, key=b"two", num_returns=2))
+    driver.run(task)
+    driver.reply(task, Stored(1000, (THERE,)), Stored(1000, (AWAY,)))
+    driver.node_dies(AWAY)
+    driver.run(task)
+    driver.reply(task, Stored(1000, (HERE,)), Stored(1000, (HERE,)))
+    known, made_again = (driver.owner.references.table[object_id].content for object_id in task.returns())
+    assert known == Stored(1000, (THERE,)), "another run may have made something else"
+    assert made_again == Stored(1000, (HERE,))
+    assert driver.freed() == [(HERE, return_id(task.task_id, 0))]
+
+
 def test_a_borrowed_argument_whose_place_is_just_not_known_is_kept_for_another_run(driver: Driver) -> None:
     owner = ids.worker_id(THERE, 50)
     borrowed = return_id(ids.task_id(owner, 1), 0)

@@ -14,7 +14,7 @@ import pytest
 
 import thornback as ray
 from thornback.exceptions import ObjectLostError, OutOfMemoryError, WorkerCrashedError
-from thornback.faults.plan import CrashWorker, OutOfMemory, Plan
+from thornback.faults.plan import CrashWorker, LoseMessage, OutOfMemory, Plan
 
 SEEDS = range(5)
 SIZE = 50_000
@@ -357,6 +357,19 @@ def test_the_budget_for_ends_for_want_of_memory_is_limited_on_request(seed: int)
 
 
 # --- Backoff
+
+
+def test_what_a_lost_worker_has_stored_is_not_taken_for_the_result_of_the_next_run(seed: int) -> None:
+    lost_reply = (LoseMessage(at=0, message="TaskReplies"), CrashWorker(node=1, moment="after_reply", nth=1))
+    with cluster(seed, nodes=2, faults=Plan(faults=lost_reply)):
+        ray.init()
+
+        @ray.remote(max_retries=3, **AWAY)
+        def box() -> Any:
+            return array(1), ray.put("inside")
+
+        _values, inside = ray.get(box.remote())
+        assert ray.get(inside) == "inside", "the first run's object has ended with its worker"
 
 
 @pytest.mark.parametrize("nth", [1, 2, 3])

@@ -29,6 +29,7 @@ class Objects:
     Args:
         recover: called with an owned reference all of whose copies are lost; returns "" if it will be rebuilt, else
             why that cannot be done.
+        is_made_now: whether a worker may be making the object now.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class Objects:
         references: ReferenceTable,
         ports: Ports,
         recover: Callable[[Reference], str],
+        is_made_now: Callable[[ObjectId], bool],
     ) -> None:
         self.references = references
         self.node_id = node_of(references.worker_id)
         self.transport = ports.transport
         self.trace = ports.trace
         self.recover = recover
+        self.is_made_now = is_made_now
         self._news: list[Reference] = []
         """Whose watchers are being told, and then those that wait for it."""
 
@@ -161,9 +164,7 @@ class Objects:
         content, reference.content = reference.content, None
         if self.trace.enabled:
             self.trace.event("object.released", reference.object_id)
-        if reference.strays:
-            strays, reference.strays = reference.strays, ()
-            self.free(reference.object_id, strays)
+        self.free_strays(reference)
         if content is None:
             return
         if isinstance(content, Stored):
@@ -176,6 +177,13 @@ class Objects:
         for node in nodes:
             if not self.references.is_dead(node):
                 self.transport.send(node, FreeObjects((object_id,)))
+
+    def free_strays(self, reference: Reference) -> None:
+        """Delete what was made by runs that do not count. The next run must not take it for its own: it may contain
+        references to what has ended with its worker."""
+        if reference.strays:
+            strays, reference.strays = reference.strays, ()
+            self.free(reference.object_id, strays)
 
     def report_copy(self, object_id: ObjectId) -> None:
         """This process has stored a value that no reply will name: its owner decides what becomes of it."""
@@ -196,6 +204,8 @@ class Objects:
             reference.strays = tuple(stray for stray in reference.strays if stray != node)
             if isinstance(content, Stored):
                 self._drop_copies(reference, content, {node}, message.reason)
+        elif content is None and not self.is_made_now(message.object_id):
+            self.free(message.object_id, (node,))
         elif not isinstance(content, Stored):
             if node not in reference.strays:
                 reference.strays = (*reference.strays, node)

@@ -87,7 +87,12 @@ class Owner:
         self.arrived: deque[tuple[Sequence[ObjectId], ObjectId | list[ObjectId] | None]] = deque()
         """References that were made from bytes, with what keeps them alive; as ``dropped``, and settled before."""
         self.references = ReferenceTable(worker_id, ports.transport, self._released, self._forgotten)
-        self.objects = Objects(self.references, ports, lambda reference: self.tasks.lineage.recover(reference))
+        self.objects = Objects(
+            self.references,
+            ports,
+            lambda reference: self.tasks.lineage.recover(reference),
+            lambda object_id: self.tasks.is_running(object_id),
+        )
         self.blocks = Blocks(self.objects, ports, memory, config)
         self.gcs = GcsClient(ports, config)
         self.gcs.returned = self._gcs_returned

@@ -9,7 +9,7 @@ import msgspec
 from thornback.core import errors
 from thornback.core.backoff import Backoff
 from thornback.core.config import Config
-from thornback.core.ids import ActorId, Address, ObjectId, TaskId, return_id, short, task_id
+from thornback.core.ids import ActorId, Address, ObjectId, TaskId, return_id, short, task_id, task_of
 from thornback.core.messages import (
     Content,
     Dependency,
@@ -232,13 +232,7 @@ class Tasks:
     def accept(self, object_id: ObjectId, content: Content, sender: Address) -> None:
         """A return value or generator item has been made by the process ``sender``."""
         reference = self.references.table.get(object_id)
-        if reference is None or reference.released:
-            self.refuse(object_id, content, sender)
-        elif reference.content is not None:
-            known = reference.content
-            if isinstance(content, Stored) and isinstance(known, Stored):
-                nodes = tuple(dict.fromkeys(known.nodes + content.nodes))
-                reference.content = Stored(known.size, nodes, known.contained)
+        if reference is None or reference.released or reference.content is not None:
             self.refuse(object_id, content, sender)
         else:
             for contained in content.contained:
@@ -286,6 +280,11 @@ class Tasks:
             self._oom_retries.pop(task.task_id, None)
         if self.lineage.rebuilding:
             self.lineage.rebuilding.pop(task.task_id, None)
+
+    def is_running(self, object_id: ObjectId) -> bool:
+        """Whether the task that makes an object is with a worker."""
+        task = self.table.get(task_of(object_id))
+        return task is not None and task.state == PUSHED
 
     def replay(self, task: Task) -> None:
         """An acknowledged call runs once more, for what it does to the actor; whoever called has the result."""
@@ -400,6 +399,10 @@ class Tasks:
         task.attempt = task.next_attempt()
         task.state = BACKOFF
         task.worker = b""
+        for object_id in task.returns():
+            reference = self.references.table.get(object_id)
+            if reference is not None and reference.content is None:
+                self.objects.free_strays(reference)
         if self.trace.enabled:
             self.trace.event("task.retried", task.task_id, task.attempt)
         delay = self._backoff.delay(task.attempt, self._jitter)
