@@ -10,6 +10,7 @@ import pytest
 from tests.core.objects.toy import ToyClock
 from thornback.core import ids
 from thornback.core.config import SECOND, Config
+from thornback.core.executor import functions
 from thornback.core.ids import Address, NodeId, ObjectId, WorkerId, return_id
 from thornback.core.messages import (
     Content,
@@ -30,6 +31,7 @@ from thornback.core.messages import (
     TaskReply,
     TaskTemplate,
 )
+from thornback.core.owner import leases, scheduling_classes
 from thornback.core.owner.task import DONE, PUSHED, Task
 from thornback.core.ports import NoTrace, Ports
 from thornback.core.serialization import define_function, dumps_arguments
@@ -201,3 +203,25 @@ def test_workers_for_tasks_that_may_run_again_are_not_asked_for_together_with_ot
     driver.submit(template=final)
     requests = [request for _, request in driver.take(RequestLease)]
     assert sorted(request.retriable for request in requests) == [False, True]
+
+
+def test_names_that_each_belong_to_one_task_are_forgotten_in_time(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduling_classes, "TEMPLATES", 10)
+    monkeypatch.setattr(leases, "TEMPLATES", 10)
+    monkeypatch.setattr(functions, "TEMPLATES_KEPT", 20)
+    worker = functions.Functions()
+    for number in (*range(100), *range(95, 100)):
+        task = driver.submit(template=msgspec.structs.replace(TEMPLATE, key=b"%d" % number, name=f"task {number}"))
+        for node, request in driver.take(RequestLease):
+            driver.core.receive(node, LeaseGranted(request.lease_id, ids.worker_id(node, 9)))
+        ((_, push),) = driver.take(PushTasks)
+        worker.add_templates(push.templates)
+        assert worker.templates[push.tasks[0].template].name == f"task {number}", "the worker must know what it runs"
+        worker.trim()
+        driver.reply(task, NOTHING)
+        driver.drop(task)
+    known = driver.owner.leases
+    assert len(worker.templates) <= 20 and len(known.run_times) <= 10
+    assert all(len(lease.templates) <= 10 for lease in known.by_id.values())

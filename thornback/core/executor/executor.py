@@ -99,6 +99,7 @@ class Executor:
                 holds_cpu=True,
             )
             self.enqueue(Execution(self, TASK, sender, message.lease_id, call, template, context, "", False))
+        self.functions.trim()
         self.start_next("")
 
     def _job_known(self) -> None:

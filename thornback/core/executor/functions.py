@@ -6,7 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from thornback.core.messages import FunctionDefinition, TaskTemplate
+from thornback.core.owner.scheduling_classes import TEMPLATES
 from thornback.core.serialization import load_function
+
+TEMPLATES_KEPT = 2 * TEMPLATES
 
 
 class Functions:
@@ -28,7 +31,13 @@ class Functions:
     def add_templates(self, templates: Iterable[TaskTemplate]) -> None:
         """Templates have arrived."""
         for template in templates:
+            self.templates.pop(template.key, None)
             self.templates[template.key] = template
+
+    def trim(self) -> None:
+        """Forget the templates that came first. Whoever leases this worker sends none again that came lately."""
+        while len(self.templates) > TEMPLATES_KEPT:
+            del self.templates[next(iter(self.templates))]
 
     def load(self, function_id: bytes) -> Any:
         """The function itself; what it raises while it is unpickled is raised here, at each use."""

@@ -28,7 +28,7 @@ from thornback.core.messages import (
 )
 from thornback.core.owner.balance import Balance
 from thornback.core.owner.lease_requests import LeaseRequests
-from thornback.core.owner.scheduling_classes import Lease, SchedulingClass, SchedulingClasses
+from thornback.core.owner.scheduling_classes import TEMPLATES, Lease, SchedulingClass, SchedulingClasses
 from thornback.core.owner.stealing import Stealing
 from thornback.core.owner.task import PUSHED, QUEUED, Task
 
@@ -156,6 +156,8 @@ class Leases:
             lease.in_flight[task.task_id] = task
             template = task.template
             if template.key not in lease.templates:
+                if len(lease.templates) >= TEMPLATES:
+                    lease.templates.clear()
                 lease.templates.add(template.key)
                 templates.append(template)
                 if template.function_id not in lease.functions:
@@ -290,6 +292,8 @@ class Leases:
                 key = task.template.key
                 known = run_times.get(key)
                 run_times[key] = reply.run_time if known is None else known + (reply.run_time - known) // 4
+                if len(run_times) > TEMPLATES:
+                    del run_times[next(iter(run_times))]
         lease.progress = lease.since = self.clock.now()
         if message.ending:
             self._remove(lease)

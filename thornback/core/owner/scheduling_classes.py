@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 AWAY = b"away from "
+TEMPLATES = 10_000
+"""Templates of which an owner remembers something; there may be as many as tasks, where each has a name of its own."""
 
 
 class Lease:
@@ -177,7 +179,8 @@ class SchedulingClasses:
 
     def of_copies(self, template: TaskTemplate) -> list[SchedulingClass]:
         """All classes of second runs of such tasks."""
-        return [group for group in self._shape_of[template.key].classes.values() if group.avoid]
+        shape = self._shape_of.get(template.key) or self._new_shape(template)
+        return [group for group in shape.classes.values() if group.avoid]
 
     def _new_shape(self, template: TaskTemplate) -> Shape:
         resources = tuple(sorted(template.resources.items()))
@@ -187,6 +190,8 @@ class SchedulingClasses:
         if shape is None:
             shape = self._shapes[key] = Shape(template.strategy)
         self._shape_of[template.key] = shape
+        if len(self._shape_of) > TEMPLATES:
+            del self._shape_of[next(iter(self._shape_of))]
         if template.priority and not self._prioritized:
             self._prioritize()
         return shape
