@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 import thornback as ray
+from thornback.exceptions import SessionEndedError
+from thornback.faults import plan as p
+from thornback.faults.plan import AnyFault, Plan
 from thornback.simulator import simulate
 
 
@@ -61,6 +64,56 @@ def test_a_program_beside_that_is_killed_takes_what_it_has_made_along(way: str) 
         assert program.killed and program.error is None and world.now < 3
         time.sleep(20)
         assert not has_actor(), "its actor ends with it"
+
+
+QUICK = {"heartbeat_period": 200_000_000}
+
+
+@ray.remote(num_cpus=2, max_restarts=-1, max_task_retries=-1)
+class Busy:
+    def work(self, seconds: float) -> str:
+        time.sleep(seconds)
+        return "done"
+
+
+def wait_for_an_actor() -> str:
+    elsewhere: Any = Busy.remote()
+    ray.get(elsewhere.work.remote(0))
+    return str(ray.get(elsewhere.work.remote(30)))
+
+
+GIVEN_UP: dict[str, AnyFault] = {
+    "heartbeats are held back for ever": p.LateHeartbeats(node=1, at=2),
+    "heartbeats are late": p.LateHeartbeats(node=1, at=2, until=6),
+    "the node is cut off for a while": p.Cut(a=[1], b=[0, 2], at=2, until=6),
+    "the node is paused": p.PauseNode(node=1, at=2, until=6),
+    "its node process is paused": p.PauseRaylet(node=1, at=2, until=6),
+}
+
+
+@pytest.mark.parametrize("fault", GIVEN_UP.values(), ids=GIVEN_UP)
+def test_a_program_whose_node_is_given_up_by_mistake_is_told_so_where_it_waits(fault: AnyFault) -> None:
+    results: list[str] = []
+
+    def program() -> None:
+        ray.init()
+        try:
+            wait_for_an_actor()
+        except SessionEndedError as error:
+            results.append(str(error))
+        ray.shutdown()
+        ray.init()
+        results.append("it works again" * ray.get(ray.remote(abs).remote(-1)))
+        ray.shutdown()
+
+    nodes = [{"cpus": 1}, {"cpus": 1}, {"cpus": 2}]
+    with simulate(nodes=nodes, config=QUICK, faults=Plan(faults=(fault,)), time_limit=100) as world:
+        ray.init()
+        beside = world.start_program(program, node=1)
+        beside.wait()
+        assert results == ["this process has ended: the cluster had declared the node dead", "it works again"]
+        assert not beside.killed and beside.error is None and world.now < 20
+        ray.shutdown()
 
 
 def test_a_program_that_is_killed_before_it_has_connected_never_does() -> None:

@@ -48,6 +48,7 @@ class Node:
         gcs: the GCS, on the head; dead or alive.
         store: where that writes.
         workers: worker processes that the node process does not know to have ended; None for those that are starting.
+        is_down: the machine itself is lost, with all programs on it, until its node process starts again.
         pauses: how many of its pauses have not ended.
         slowness: factor on computing time and on starts of processes.
         start_delay: nanoseconds that starting a worker takes longer.
@@ -72,6 +73,7 @@ class Node:
         self.store: SimulatedStore | None = None
         self.incarnation = 0
         self.node_id: NodeId = pack(">II", index + 1, 0)
+        self.is_down = False
         self.pauses = 0
         self.slowness = 1.0
         self.start_delay = 0
@@ -117,6 +119,7 @@ class Node:
         if self.alive:
             return
         world = self.world
+        self.is_down = False
         self.incarnation += 1
         self.node_id = pack(">II", self.index + 1, self.incarnation)
         self.pauses = 0
@@ -181,11 +184,21 @@ class Node:
 
     def fenced(self) -> None:
         """The cluster has given up this node process: it ends, with all its workers, and starts again as a new one."""
-        self.crash("the cluster had declared the node dead")
+        self._end_session("the cluster had declared the node dead")
         self.boot(self.vary(self.world.model.node_start))
 
     def crash(self, detail: str = "the node crashed") -> None:
         """Everything here ends at once, and memory is lost."""
+        self.is_down = True
+        self._end_all(detail)
+
+    def _end_session(self, detail: str) -> None:
+        """The node process and its workers are gone. Programs here live on without, and learn why where they wait."""
+        for driver in self.drivers.values():
+            self.world.outlive(driver)
+        self._end_all(detail)
+
+    def _end_all(self, detail: str) -> None:
         for process in self.processes():
             self.world.end_process(process, detail)
         self.workers.clear()
@@ -194,7 +207,8 @@ class Node:
         self.egress_free = 0
 
     def crash_raylet(self, orphans_live: int, restart_after: int | None) -> None:
-        """The node process ends; its workers and drivers live on for a moment, then notice, and end too.
+        """The node process ends; its workers live on for a moment, then notice, and end too. So do programs here; if
+        another node process is to take its place, they only lose their connection.
 
         Args:
             orphans_live: nanoseconds.
@@ -207,7 +221,8 @@ class Node:
 
         def orphans_end() -> None:
             if self.process is raylet:
-                self.crash("its raylet has ended")
+                end = self.crash if restart_after is None else self._end_session
+                end("its raylet has ended")
 
         self.world.engine.call_after(orphans_live, orphans_end)
         if restart_after is not None:

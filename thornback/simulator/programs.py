@@ -24,7 +24,7 @@ class OtherProgram:
 
     Attributes:
         node: the number of its node.
-        killed: it has not come to its end: it was killed, or its node was lost.
+        killed: it has not come to its end: it was killed, or its machine was lost.
         error: what it has raised; None if it has not.
     """
 
@@ -60,7 +60,7 @@ class OtherProgram:
         driver.threads.append(self._thread)
 
     def left(self) -> None:
-        """It has left the cluster in good order, and goes on without."""
+        """It goes on without its driver: it has left the cluster, or its node process has ended."""
         if self._driver is not None:
             self._driver.threads.remove(self._thread)
             self._thread.process = None
@@ -68,12 +68,12 @@ class OtherProgram:
 
     @property
     def ended(self) -> bool:
-        """Whether it runs no more, in whatever way it ended. Without its node it does not run."""
+        """Whether it runs no more, in whatever way it ended. Without its machine it does not run."""
         if self._thread.finished:
             return True
         if self._driver is not None:
             self.killed = self.killed or self._driver.ended
-        elif not self.killed and not self._world.nodes[self.node].alive:
+        elif not self.killed and self._world.nodes[self.node].is_down:
             self.kill()
         return self.killed
 

@@ -287,13 +287,13 @@ class GreenletThread(UserThread):
 
     def suspend(self) -> None:
         """Switch to the event loop until something wakes this thread."""
-        process = self.process
-        if process is not None and process.gate == ENDED:
-            self._unwind()
-        self.check()
+        self._check_process()
         self._leave()
         self.world.hub.switch()
-        if process is not None and process.gate == ENDED:
+        self._check_process()
+
+    def _check_process(self) -> None:
+        if self.process is not None and self.process.gate == ENDED:
             self._unwind()
         self.check()
 

@@ -300,6 +300,14 @@ class World:
             cost = self._costs.get(name.rpartition(".")[2], 0.0)
         return nanoseconds(cost() if callable(cost) else cost)
 
+    def outlive(self, driver: UserProcess) -> None:
+        """The driver is about to end, and the program that it is part of is to go on without."""
+        for thread in list(driver.threads):
+            program = self.programs.get(thread)
+            if program is not None:
+                program.left()
+                thread.wake()
+
     def end_process(self, process: Process, detail: str) -> None:
         """End a process at once: what it has not sent does not leave it any more."""
         if process.ended:

@@ -38,6 +38,7 @@ def test_a_process_on_a_node_that_was_given_up_is_not_listened_to_by_later_gcs_e
     for incarnation in (1, 2):
         answers = cluster.hears(STRANGER, MeetGcs(incarnation), PutKey(2, "key", b"too late"))
         assert not answers, f"GCS {incarnation} must not answer a process that lives on as if nothing had happened"
+        assert (OTHER, NodeFenced()) in cluster.sent, "its raylet is told, which may have nothing to say by itself"
         assert cluster.gcs.tables.keys.table["key"] == b"before"
         cluster.restart()
 

@@ -14,10 +14,12 @@ from thornback.core.ids import task_id
 from thornback.core.messages import Heartbeat, RemoveBorrower, RequestLease, Strategy
 from thornback.core.objects.entry import Entry
 from thornback.core.owner.lease_requests import LeaseRequests
+from thornback.core.raylet import Raylet
 from thornback.faults import invariants as inv
 from thornback.faults.invariants import LIVENESS, Checker
+from thornback.faults.plan import LateHeartbeats, Plan
 from thornback.faults.run import Setup, run_once
-from thornback.simulator import simulate
+from thornback.simulator import active, simulate
 from thornback.simulator.conditions import Rule
 
 Tamper = Callable[[Any], Any]
@@ -213,6 +215,25 @@ def test_a_program_that_waits_for_ever() -> None:
 
     outcome = run_once(program, 1, None, Setup(nodes=1, bound=5))
     assert [violation.invariant for violation in outcome.violations] == [inv.Returns.name]
+
+
+def test_a_program_beside_that_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Raylet, "on_node_fenced", lambda self, sender, message: None)
+
+    def beside() -> None:
+        ray.init()
+        ray.get(ray.remote(time.sleep).options(scheduling_strategy="SPREAD", num_cpus=2).remote(5))
+
+    def program() -> None:
+        ray.init()
+        world: Any = active()
+        world.start_program(beside, node=1)
+        time.sleep(10)
+
+    late = Plan(faults=(LateHeartbeats(node=1, at=1.0, until=4.0),))
+    setup = Setup(nodes=3, node={"cpus": 2}, bound=20, config={"heartbeat_period": 200_000_000})
+    where = {violation.where for violation in run_once(program, 1, late, setup).violations}
+    assert {"the GCS lacks a node", "a program waits for ever"} <= where, "its node never learns that it was given up"
 
 
 def test_rows_that_a_restart_has_lost() -> None:

@@ -70,11 +70,11 @@ class Incarnations:
 
     def accepts(self, sender: Address, message: Message) -> bool:
         """Whether the sender knows whom it speaks to; it is told if not. Everybody knows the first incarnation. A node
-        that was given up is fenced whatever it says, unless it wanted to leave, and its processes are not listened to.
-        """
+        that was given up is fenced whatever it says, or one of its processes, unless it wanted to leave, and is not
+        listened to."""
         node = node_of(sender)
         if self.gcs.nodes.is_dead(node):
-            return sender == node and self._is_leaving(node, message)
+            return self._is_leaving(node, message) and sender == node
         if type(message) in FOR_ITSELF and self.gcs.actors.is_dead(sender):
             return False
         if self.present == 1 or sender in self._met or type(message) is MeetGcs:

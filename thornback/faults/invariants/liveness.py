@@ -49,11 +49,25 @@ def lasting_actors(world: World) -> set[bytes]:
 
 
 class Returns(Checker):
-    """Reported by whoever runs the program: the simulator says when nothing can go on."""
+    """Of the program itself, reported by whoever runs it: the simulator says when nothing can go on. Other programs are
+    looked at when it is over."""
 
     name = "everything returns"
     promise = "every get and wait returns"
     liveness = True
+
+    def unsettled(self, world: World) -> Iterable[Unsettled]:
+        """Other programs that wait, although nothing runs for them and nothing that they want is impossible."""
+        impossible = any(raylet.leases.infeasible for _, raylet in raylets(world))
+        if impossible or any(process.is_busy for process in user_processes(world)):
+            return
+        for process in user_processes(world):
+            if process.number >= 0 or process.is_program:
+                continue
+            for what, has_timeout, _, _ in process.core.blocked.notes.values():
+                if not has_timeout:
+                    text = f"the program of driver {short(process.address)} on {process.node.name} waits in {what[0]}"
+                    yield Unsettled("a program waits for ever", text, process.address)
 
 
 class Rebuilt(Checker):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import thornback as ray
-from thornback.exceptions import OwnerDiedError
+from thornback.exceptions import OwnerDiedError, SessionEndedError
 from thornback.faults.workloads.checks import CheckFailed, check, check_equal, eventually, outcome
 from thornback.faults.workloads.programs import Program, start
 from thornback.util import get_placement_group, placement_group
@@ -147,7 +147,8 @@ def is_gone(find: Callable[[str], Any], name: str) -> bool:
 
 
 def lives(count: int, address: str | None) -> None:
-    """Several programs at the same time, of which every other one is killed at some moment of its life."""
+    """Several programs at the same time, of which every other one is killed at some moment of its life. One whose node
+    is given up, or loses its node process, is told that its session has ended, which is as good an end."""
     keeper: Any = Keeper.options(name="keeper").remote()
     ray.get(keeper.knows.remote(0))
     programs: list[Program] = []
@@ -158,7 +159,7 @@ def lives(count: int, address: str | None) -> None:
             programs[-1].kill()
     for number, program in enumerate(programs):
         program.wait()
-        if program.error is not None:
+        if program.error is not None and not isinstance(program.error, SessionEndedError):
             raise program.error
         check_what_is_left(keeper, number)
 
