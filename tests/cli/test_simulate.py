@@ -89,6 +89,33 @@ def test_costs_take_virtual_time(program: Path) -> None:
     assert 200 <= stats["virtual_seconds"] < 202
 
 
+def test_machines_may_differ(tmp_path: Path) -> None:
+    program = tmp_path / "machines.py"
+    program.write_text("import thornback as ray; ray.init(); print(ray.cluster_resources())")
+    options = ("--nodes", 3, "--cpus", 2, "--node", '{"gpus": 1, "resources": {"licence": 2}}', "--node", '{"cpus": 5}')
+    for more in ((), ("--seeds", "0:2", "--faults", "none", "--failures", tmp_path / "failures")):
+        done = run(program, *options, *more)
+        assert done.returncode == 0, done.stderr
+    shown = run(program, *options).stdout
+    assert "'CPU': 9.0" in shown and "'GPU': 2.0" in shown and "'licence': 4.0" in shown
+
+
+@pytest.mark.parametrize(
+    ("node", "problem"),
+    [
+        ("{", "Expecting property name"),
+        ("3", "it must be a JSON object"),
+        ('{"cpu": 1}', "unknown key 'cpu'; a node has cpus, gpus, "),
+        ('{"cpus": -1}', "Expected `float` >= 0.0 - at `$.cpus`"),
+        ('{"labels": {"zone": 1}}', "Expected `str`, got `int` - at `$.labels[...]`"),
+    ],
+)
+def test_a_machine_that_cannot_be(program: Path, node: str, problem: str) -> None:
+    done = run(program, "--node", node)
+    assert done.returncode == 2
+    assert last_line(done).startswith(f"thornback: error: --node {node}: {problem}")
+
+
 @pytest.mark.parametrize("cost", ["double", "double=", "=1", "double=-1", "double=nan", "double=soon"])
 def test_a_bad_cost(program: Path, cost: str) -> None:
     done = run(program, "--cost", cost)

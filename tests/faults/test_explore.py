@@ -18,6 +18,7 @@ from thornback.faults.generate import random_plan
 from thornback.faults.plan import CrashWorker, Plan
 from thornback.faults.program import ProgramError
 from thornback.faults.run import Setup, run_once
+from thornback.simulator.cluster import machines
 
 SMALL = Setup(nodes=3, node={"cpus": 2})
 
@@ -59,6 +60,26 @@ def test_a_sound_program_breaks_no_promise_in_storms() -> None:
     assert found.runs == 10
     assert found.faults > 10, "storms have faults"
     assert [outcome.violations for outcome in found.failures] == []
+
+
+def test_machines_take_descriptions_in_turn_that_go_over_what_the_program_wants() -> None:
+    wanted = [{"cpus": 2, "labels": {"zone": "a"}}, {"cpus": 1, "gpus": 1}]
+    assert machines(3, wanted, {}) == [wanted[0], wanted[1], wanted[0]]
+    assert machines(3, wanted, {"cpus": 8})[1] == {"cpus": 8, "gpus": 1}
+    assert [each["cpus"] for each in machines(4, wanted, [{}, {}, {"cpus": 5}])] == [2, 1, 5, 1]
+    with pytest.raises(ValueError, match="at least one"):
+        machines(2, wanted, [])
+
+
+def test_a_run_on_a_cluster_of_nodes_that_differ() -> None:
+    found: list[dict[str, float]] = []
+
+    def program() -> None:
+        ray.init()
+        found.extend(node["Resources"] for node in sorted(ray.nodes(), key=lambda node: str(node["NodeName"])))
+
+    assert run_once(program, 1, None, Setup(nodes=3, node=[{"cpus": 1}, {"cpus": 2, "gpus": 1}])).ok
+    assert [(each["CPU"], each.get("GPU", 0)) for each in found] == [(1, 0), (2, 1), (1, 0)]
 
 
 def test_two_runs_are_the_same() -> None:

@@ -167,6 +167,23 @@ def test_a_failure_shrinks_to_the_one_fault_that_matters(failure: Failure) -> No
     assert replay(found.failure).same
 
 
+def test_a_failure_on_nodes_that_differ_keeps_those_that_matter(tmp_path: Path) -> None:
+    program = tmp_path / "trains.py"
+    program.write_text(
+        "import thornback as ray, time\n"
+        "train = ray.remote(num_gpus=1, max_retries=0)(time.sleep)\n"
+        "ray.get(train.remote(1))\n"
+    )
+    setup = Setup(nodes=5, node=[{"cpus": 1}, {"cpus": 1}, {"cpus": 1, "gpus": 1}])
+    plan = Plan(faults=(p.CrashWorker(node=2, at=0.5), p.CrashWorker(node=0, at=0.2)))
+    path = tmp_path / "failure.json"
+    examine(run_once(program, 3, plan, setup)).save(path)
+    assert load_failure(path).setup == setup
+    small = shrink(load_failure(path)).failure
+    assert small.setup == Setup(nodes=3, node=setup.node), "the third has the GPU"
+    assert [fault.kind for fault in small.plan.faults] == ["crash_worker"] and replay(small).same
+
+
 def test_shrinking_stops_at_its_limit_with_what_it_has(failure: Failure) -> None:
     found = shrink(failure, max_runs=3)
     assert found.runs <= 3

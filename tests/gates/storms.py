@@ -11,6 +11,7 @@ import sys
 from thornback.faults.generate import random_plan
 from thornback.faults.workloads import WORKLOADS, faults_of, load, node_of
 from thornback.simulator import simulate
+from thornback.simulator.cluster import machines
 
 NODES = 6
 STORM = 4.0
@@ -21,7 +22,7 @@ def digest(name: str, seed: int, trace: str | None = None) -> str:
     import thornback
 
     plan = random_plan(seed, NODES, STORM, faults=8, also=faults_of(name))
-    with simulate([node_of(name)] * NODES, seed=seed, faults=plan, trace=trace, time_limit=600) as world:
+    with simulate(machines(NODES, node_of(name)), seed=seed, faults=plan, trace=trace, time_limit=600) as world:
         load(name)()
         thornback.shutdown()
         return world.trace_hash

@@ -115,6 +115,9 @@ CASES: dict[str, Case] = {
         ),
         QUICK,
     ),
+    "a task that waits for a node with no room, which then dies, is refused": Case(
+        "mixed", 5, (108,), (p.CrashRaylet(at=1.0, node=2, orphans_live=0.0, restart_after=2.8454),)
+    ),
     "a task whose worker was ended for want of memory has one attempt more, which is not one too many": Case(
         "attempts", 6, (2023,), (p.CrashGcs(at=1.7775, restart_after=1.4662), p.OutOfMemory(at=2.7232, node=4)), QUICK
     ),

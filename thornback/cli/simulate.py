@@ -17,6 +17,7 @@ from thornback.cli.output import CommandError
 if TYPE_CHECKING:
     from thornback.faults.plan import Plan
     from thornback.faults.run import Setup
+    from thornback.simulator.cluster import Machines
     from thornback.simulator.observer import Observer
     from thornback.simulator.world import World
 
@@ -28,6 +29,13 @@ def simulate(
     args: Annotated[list[str] | None, typer.Argument(help="Its arguments.")] = None,
     nodes: Annotated[int, typer.Option(help="How many simulated machines.", min=1)] = 4,
     cpus: Annotated[float | None, typer.Option(help="CPUs of each machine; 4 by default.", min=0)] = None,
+    node: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="JSON",
+            help='What a machine has: {"cpus": 8, "gpus": 2, "labels": {"zone": "a"}}. Several are taken in turn.',
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random; equal seeds give equal runs.")] = 0,
     seeds: Annotated[
         str | None,
@@ -79,7 +87,9 @@ def simulate(
     from thornback.faults.run import Setup
 
     costs = dict(parse_cost(text) for text in cost or [])
-    setup = Setup(nodes=nodes, node={} if cpus is None else {"cpus": cpus}, costs=costs)
+    common = {} if cpus is None else {"cpus": cpus}
+    described = [{**common, **parse_node(text)} for text in node or ["{}"]]
+    setup = Setup(nodes=nodes, node=described if len(described) > 1 else described[0], costs=costs)
     if seeds is None:
         _simulate_once(
             program, args or [], setup, seed, faults, duration, trace, time_limit, status_at=status_at, as_json=as_json
@@ -120,12 +130,13 @@ def _simulate_once(
 ) -> NoReturn:
     from thornback.faults.loader import PlanError
     from thornback.simulator import simulate as simulated
+    from thornback.simulator.cluster import machines
 
     path, default = _file_of(program)
     try:
         plan = plan_of(faults, program, args, seed, setup, duration)
-        machines = [{**default, **setup.node}] * setup.nodes
-        world = simulated(machines, seed=seed, faults=plan, trace=trace, costs=setup.costs, time_limit=time_limit)
+        described = machines(setup.nodes, default, setup.node)
+        world = simulated(described, seed=seed, faults=plan, trace=trace, costs=setup.costs, time_limit=time_limit)
         with world:
             observer = None if status_at is None else observe(world, status_at, as_json)
             code = run_program(path, args)
@@ -141,8 +152,8 @@ def _simulate_once(
     raise typer.Exit(code)
 
 
-def _file_of(program: str) -> tuple[Path, dict[str, Any]]:
-    """The file of a program or workload, and the machine that it is made for."""
+def _file_of(program: str) -> tuple[Path, Machines]:
+    """The file of a program or workload, and the machines that it is made for."""
     if program.startswith("workload:"):
         from thornback.faults.program import ProgramError, find_program
 
@@ -172,6 +183,24 @@ def plan_of(
             duration = storm_duration(run_once(found, 0, None, setup))
         return plans(faults, setup, duration, also=found.faults)(seed)
     return None if faults is None or faults == CALM else load_plan(faults, setup.nodes)
+
+
+def parse_node(text: str) -> dict[str, Any]:
+    """What a machine has, from JSON.
+
+    Raises:
+        CommandError: the text is not a JSON object with the fields of a machine.
+    """
+    from thornback.simulator.cluster import node_specs
+
+    try:
+        described = json.loads(text)
+        if not isinstance(described, dict):
+            raise ValueError("it must be a JSON object")
+        node_specs([described], cpus=1)
+    except ValueError as error:
+        raise CommandError(f"--node {text}: {str(error).removeprefix('node 0: ')}", 2) from None
+    return described
 
 
 def parse_cost(text: str) -> tuple[str, float]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from thornback.faults.invariants.custom import CustomChecker, declared_in
 from thornback.faults.workloads import WORKLOADS, faults_of, node_of
+from thornback.simulator.cluster import Machines
 
 WORKLOAD = "workload:"
 
@@ -45,8 +46,8 @@ class Program:
         self.file = file
 
     @property
-    def node(self) -> dict[str, Any]:
-        """The machine that it is made for, as :func:`thornback.simulator.cluster.node_specs` takes it."""
+    def node(self) -> Machines:
+        """The machines that it is made for, as :func:`thornback.simulator.cluster.machines` takes them."""
         return {}
 
     @property
@@ -113,16 +114,16 @@ def _forget_modules(folder: str, known: set[str]) -> None:
 class ModuleProgram(Program):
     """A module with a function ``main``."""
 
-    def __init__(self, name: str, module: ModuleType, node: dict[str, Any], faults: tuple[str, ...]) -> None:
+    def __init__(self, name: str, module: ModuleType, node: Machines, faults: tuple[str, ...]) -> None:
         super().__init__(name, inspect.getsource(module), module.__file__ or "")
         self._module = module
         self._node = node
         self._faults = faults
 
     @property
-    def node(self) -> dict[str, Any]:
+    def node(self) -> Machines:
         """What the workload says."""
-        return dict(self._node)
+        return self._node
 
     @property
     def faults(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from thornback.faults.invariants.liveness import Returns
 from thornback.faults.plan import Plan
 from thornback.faults.program import Program, find_program, forget_cycles
 from thornback.simulator import simulate
+from thornback.simulator.cluster import machines
 from thornback.simulator.threads import DeadlockError
 from thornback.simulator.world import World
 
@@ -37,8 +38,9 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The cluster of a run, and how long it may take."""
 
     nodes: int = 4
-    node: dict[str, Any] = {}
-    """What each node has, as :func:`thornback.simulator.cluster.node_specs` takes it; over what the program wants."""
+    node: dict[str, Any] | list[dict[str, Any]] = {}
+    """What each node has, as :func:`thornback.simulator.cluster.node_specs` takes it, over what the program wants; in a
+    list, what different nodes have, in turn."""
     config: dict[str, Any] = {}
     """Settings of the engine by name."""
     costs: dict[str, float] = {}
@@ -107,7 +109,7 @@ def run_once(
     started = time.perf_counter()
     output = io.StringIO()
     world = simulate(
-        [{**program.node, **setup.node}] * setup.nodes,
+        machines(setup.nodes, program.node, setup.node),
         seed=seed,
         faults=plan,
         config=setup.config,

@@ -25,6 +25,7 @@ _NAMES = (
     "names",
     "gangs",
     "gpus",
+    "mixed",
     "pressure",
     "streaming",
     "cancels",
@@ -48,9 +49,11 @@ def load(name: str) -> Callable[..., None]:
     return main
 
 
-def node_of(name: str) -> dict[str, Any]:
-    """The machine that a workload is made for, as :func:`thornback.simulator.simulate` takes it in ``nodes``."""
-    return {**NODES, **getattr(_module(name), "NODE", {})}
+def node_of(name: str) -> list[dict[str, Any]]:
+    """The machines that a workload is made for, as :func:`thornback.simulator.cluster.machines` takes them: its
+    ``NODE``, which is one description or a list."""
+    own: Any = getattr(_module(name), "NODE", {})
+    return [{**NODES, **each} for each in (own if isinstance(own, list) else [own])]
 
 
 def faults_of(name: str) -> tuple[str, ...]:
