@@ -11,7 +11,9 @@ import pytest
 import thornback as ray
 from thornback.core.ids import Address, is_node
 from thornback.core.messages import Deaths
-from thornback.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from thornback.exceptions import TaskUnschedulableError
+from thornback.simulator import simulate
+from thornback.util.scheduling_strategies import In, NodeAffinitySchedulingStrategy, NodeLabelSchedulingStrategy
 
 
 class Told:
@@ -111,4 +113,24 @@ def test_what_is_sent_to_a_process_that_has_ended_is_not_sent_again_for_ever() -
             for peer, endpoint in process.endpoints.items():
                 waiting = peer not in world.network.directory and endpoint._protocol.outstanding
                 assert not waiting, f"{process.address.hex()} still sends to {peer.hex()}, which has ended"
+        ray.shutdown()
+
+
+def test_a_task_that_waits_for_the_only_node_with_its_labels_is_refused_when_that_node_dies() -> None:
+    with simulate(nodes=[{"cpus": 1}, {"cpus": 1, "labels": {"disk": "ssd"}}], time_limit=100) as world:
+        ray.init()
+        there = NodeLabelSchedulingStrategy({"disk": In("ssd")})
+        work = ray.remote(time.sleep).options(scheduling_strategy=there, max_retries=0, fail_if_infeasible=True)
+        work.remote(100)
+        time.sleep(1)
+        refs = []
+        for cpus in (0.5, 0.25):
+            refs.append(work.options(num_cpus=cpus).remote(0))
+            time.sleep(1)
+        waiting = [len(node.process.core.raylet.leases.queue) for node in world.nodes if node.process]
+        assert waiting == [1, 1], "one waits there, one here, where it is known by then that there is no room"
+        world.kill_node(1)
+        for ref in refs:
+            with pytest.raises(TaskUnschedulableError, match="labels that none of the 1 nodes has"):
+                ray.get(ref, timeout=60)
         ray.shutdown()

@@ -13,7 +13,7 @@ import numpy
 import pytest
 
 import thornback as ray
-from thornback.exceptions import NodeDiedError, ObjectLostError, TaskUnschedulableError
+from thornback.exceptions import NodeDiedError, ObjectLostError
 
 pytestmark = [pytest.mark.only("simulated")]
 
@@ -264,27 +264,3 @@ def test_a_thousand_nodes_run_a_hundred_thousand_tasks_within_30_seconds(world: 
     assert sum(ray.get([work.remote(x) for x in range(100_000)])) == sum(range(100_000))
     took = cpu_seconds() - start
     assert took < 30, f"100,000 short tasks on 1,000 nodes took {took:.1f} s"
-
-
-@pytest.mark.cluster(nodes=2, cpus=1)
-def test_a_task_that_waits_for_a_busy_node_is_refused_when_that_node_dies(world: Any) -> None:
-    all_up(world, 2)
-
-    @ray.remote(max_retries=0)
-    def work(seconds: float) -> None:
-        time.sleep(seconds)
-
-    there = on(others()[0])
-    bound = work.options(scheduling_strategy=there, fail_if_infeasible=True)
-    bound.remote(100)
-    time.sleep(1)
-    refs = []
-    for cpus in (0.5, 0.25):
-        refs.append(bound.options(num_cpus=cpus).remote(0))
-        time.sleep(1)
-    requests = [len(node.process.core.raylet.leases.queue) for node in world.simulation.nodes]
-    assert requests == [1, 1], "one waits there, one here, where it is known by now that there is no room"
-    world.simulation.kill_node(1)
-    for ref in refs:
-        with pytest.raises(TaskUnschedulableError, match="which is not alive"):
-            ray.get(ref, timeout=60)
