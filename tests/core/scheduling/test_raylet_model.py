@@ -432,6 +432,25 @@ RayletMachine.TestCase.settings = settings(
 TestRaylet = RayletMachine.TestCase
 
 
+def test_a_worker_that_waits_again_before_it_has_its_cpu_back_takes_that_once() -> None:
+    state = RayletMachine()
+    state.begin()
+    state.ask(0, {CPU: 2 * UNIT}, 1, 0, False, -1)
+    [(lease, (worker, _))] = state.granted.items()
+    state.receive(worker, ReleaseCpu())
+    state.ask(1, {CPU: 6 * UNIT}, 2, 0, False, -1)
+    state.receive(worker, AcquireCpu())
+    state.receive(worker, ReleaseCpu())
+    [other] = state.granted.keys() - {lease}
+    state.receive(state.requests[other].holder, ReturnLease(other))
+    free = state.raylet.grants.free.available
+    assert free[CPU] == 6 * UNIT, "a task that waits has no CPU"
+    state.receive(worker, AcquireCpu())
+    assert free[CPU] == 4 * UNIT
+    state.forget(other)
+    state.teardown()
+
+
 @pytest.mark.soak
 def test_many_more_sequences() -> None:
     from hypothesis.stateful import run_state_machine_as_test

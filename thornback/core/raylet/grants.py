@@ -288,10 +288,12 @@ class RayletGrants:
         return grant is not None and CPU not in grant.held
 
     def on_release_cpu(self, sender: Address, message: ReleaseCpu) -> None:
-        """A worker's task waits; others may use its CPU."""
+        """A worker's task waits; others may use its CPU. If one before it was to have it back, that one has ended."""
         grant = self.of_worker(sender)
         if grant is None:
             return
+        if self.waiting_cpu.pop(grant.request.lease_id, None) is not None:
+            self.transport.send(sender, CpuAcquired())
         self.pool.prepare(grant.request.job_id)
         cpu = grant.held.pop(CPU, 0)
         if cpu:
