@@ -28,7 +28,7 @@ class Reclaiming:
 
     def end_turn(self) -> None:
         """While something waits, those who hold workers are asked for them."""
-        if not self.queue and not self.grants.waiting_cpu:
+        if not self._may_win():
             return
         self._ask_for_idle()
         if not self._timer:
@@ -56,6 +56,14 @@ class Reclaiming:
         for holder, lease_ids in asked.items():
             self.transport.send(holder, ReclaimLeases(tuple(lease_ids), when_idle=True))
 
+    def _may_win(self) -> bool:
+        """Whether something waits that could get a lease of others. The leases held change only in turns that end here,
+        so that nothing has to be looked at again before."""
+        if not self.queue and not self.grants.waiting_cpu:
+            return False
+        only = self._only_shape()
+        return any(grant.shape != only for grant in self.grants.table.values())
+
     def _only_shape(self) -> Shape | None:
         """The shape of all that waits, if it is one: nothing is won by taking a lease of that shape for it."""
         shapes = self.queue.shapes()
@@ -63,11 +71,9 @@ class Reclaiming:
 
     def _reclaim(self) -> None:
         self._timer = False
-        if not self.queue and not self.grants.waiting_cpu:
+        if not self._may_win():
             return
-        only = self._only_shape()
-        if any(grant.shape != only for grant in self.grants.table.values()):
-            self._take_turns()
+        self._take_turns()
         self._timer = True
         self.clock.call_after(max(self.config.lease_quantum, MILLISECOND), self._reclaim)
 
