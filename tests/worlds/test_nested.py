@@ -52,6 +52,21 @@ def test_tasks_create_more_tasks_as_they_go(world: Any) -> None:
     assert size(ray.get(grow.remote(4))) == 2 + 4 + 8 + 16
 
 
+@pytest.mark.cluster(cpus=1)
+def test_a_worker_that_runs_a_task_of_its_own_keeps_what_that_has_put(world: Any) -> None:
+    @ray.remote
+    def child() -> list[Any]:
+        return [ray.put("kept")]
+
+    @ray.remote
+    def parent() -> list[Any]:
+        return [child.remote()]
+
+    (made,) = ray.get(parent.remote())
+    (put,) = ray.get(made)
+    assert ray.get(put) == "kept"
+
+
 def test_a_task_can_return_the_reference_of_its_child_before_that_is_done(world: Any) -> None:
     gate = world.signal()
 

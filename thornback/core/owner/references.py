@@ -226,12 +226,13 @@ class ReferenceTable:
             self.transport.send(owner, AddBorrower(reference.object_id, self.worker_id))
 
     def register_other(self, object_id: ObjectId, borrower: WorkerId, then: Callable[[], None]) -> None:
-        """Make ``borrower`` one, before a reference is handed to it; ``then()`` once the owner has it in its table."""
+        """Make ``borrower`` one, before a reference is handed to it; ``then()`` once the owner has it in its table. A
+        process that hands its own object to itself, having run its own task, keeps it that way until it arrives."""
         owner = owner_of(object_id)
-        if owner == borrower or self.is_dead(owner):
-            then()
-        elif owner == self.worker_id:
+        if owner == self.worker_id:
             self.add_borrower(object_id, borrower)
+            then()
+        elif owner == borrower or self.is_dead(owner):
             then()
         else:
             self.hold(object_id)
@@ -242,6 +243,8 @@ class ReferenceTable:
         """A reference arrived for which ``giver`` has registered this process; holds it."""
         reference = self.hold(object_id)
         owner = owner_of(object_id)
+        if reference.owned and giver == self.worker_id:
+            self.add_borrower(object_id, giver, -1)
         if reference.owned or self.is_dead(owner):
             return reference
         if owner == giver:
