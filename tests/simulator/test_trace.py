@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from array import array
 
+from thornback.core.messages import CpuAcquired
 from thornback.simulator.engine import Engine
 from thornback.simulator.trace import RunTrace
 
@@ -30,3 +31,14 @@ def test_a_journal_has_a_checksum_for_each_record_and_listening_changes_nothing(
     assert plain.digest == watched.digest
     assert seen == ["task.finished", "task.failed"]
     assert len(watched.journal) == len(set(watched.journal)) == 2
+
+
+def test_looking_at_the_hash_of_a_run_does_not_change_what_it_becomes() -> None:
+    quiet, watched = (RunTrace(Engine(random.Random(1))) for _ in range(2))
+    for number in range(5000):
+        for trace in (quiet, watched):
+            trace.event("task.finished", b"one", number)
+            trace.delivered(b"sender", b"receiver", [CpuAcquired()], 0)
+        if number % 777 == 0:
+            assert watched.digest
+    assert quiet.digest == watched.digest

@@ -95,9 +95,8 @@ def active() -> World | None:
 def compute(seconds: float) -> None:
     """Stand for a computation of that length: takes so much virtual time in a simulation (more on a slow node), and
     sleeps in the real world."""
-    from thornback.simulator import threads
-
-    thread = threads.active
+    threads = sys.modules.get("thornback.simulator.threads")
+    thread = None if threads is None else threads.active
     if thread is None:
         _time.sleep(seconds)
     else:

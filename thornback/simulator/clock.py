@@ -24,21 +24,22 @@ class NodeClock:
         drift: parts per million by which it runs too fast.
     """
 
-    __slots__ = ("_base", "_drift", "_engine", "_reference", "_stepped")
+    __slots__ = ("_ahead", "_drift", "_engine", "_reference", "_stepped")
 
     def __init__(self, engine: Engine, offset: int = 0, drift: float = 0.0) -> None:
         self._engine = engine
-        self._base = offset
+        self._ahead = offset
+        """Of the engine's time, without what has come by drifting since ``_reference``."""
         self._reference = 0
         self._drift = drift
         self._stepped = 0
 
     def now(self) -> int:
         """Nanoseconds on this node's clock."""
-        elapsed = self._engine._now - self._reference
         if self._drift:
-            return self._base + elapsed + floor(elapsed * self._drift / 1e6)
-        return self._base + elapsed
+            elapsed = self._engine._now - self._reference
+            return self._engine._now + self._ahead + floor(elapsed * self._drift / 1e6)
+        return self._engine._now + self._ahead
 
     def monotonic(self) -> int:
         """As :meth:`now`, without steps: what an operating system promises to programs that measure durations."""
@@ -50,12 +51,12 @@ class NodeClock:
 
     def set_drift(self, drift: float) -> None:
         """Change the speed, in parts per million, from now on."""
-        self._base, self._reference = self.now(), self._engine._now
+        self._ahead, self._reference = self.now() - self._engine._now, self._engine._now
         self._drift = drift
 
     def advance(self, nanoseconds: int) -> None:
         """Step the clock forward."""
-        self._base += nanoseconds
+        self._ahead += nanoseconds
         self._stepped += nanoseconds
 
 

@@ -69,6 +69,9 @@ class Conditions:
 
     Args:
         changed: called after each change.
+
+    Attributes:
+        active: whether anything is wrong anywhere.
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
@@ -76,29 +79,27 @@ class Conditions:
         self._rules: dict[int, Rule] = {}
         self._added = 0
         self._sums: dict[tuple[int, int], Rule] = {}
-
-    @property
-    def active(self) -> bool:
-        """Whether anything is wrong anywhere."""
-        return bool(self._rules)
+        self.active = False
 
     def add(self, rule: Rule) -> int:
         """Put a rule into force; the result is its number for :meth:`remove`."""
         self._added += 1
         self._rules[self._added] = rule
-        self._sums.clear()
-        self._changed()
+        self._note_change()
         return self._added
 
     def remove(self, number: int) -> None:
         """End a rule; does nothing when repeated."""
         if self._rules.pop(number, None) is not None:
-            self._sums.clear()
-            self._changed()
+            self._note_change()
 
     def clear(self) -> None:
         """End all rules."""
         self._rules.clear()
+        self._note_change()
+
+    def _note_change(self) -> None:
+        self.active = bool(self._rules)
         self._sums.clear()
         self._changed()
 

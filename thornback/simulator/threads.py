@@ -132,15 +132,17 @@ class UserThread:
 
     def sleep(self, delay: int) -> None:
         """Wait for ``delay`` nanoseconds of virtual time, at least a moment."""
-        engine = self.world.engine
-        end = engine._now + max(delay, self.world.model.poll)
-        alarm = self.wake_after(end - engine._now)
-        self.world.sleepers += 1
+        world = self.world
+        engine = world.engine
+        delay = max(delay, world.model.poll)
+        end = engine._now + delay
+        alarm = self.wake_after(delay)
+        world.sleepers += 1
         try:
             while engine._now < end:
                 self.suspend()
         finally:
-            self.world.sleepers -= 1
+            world.sleepers -= 1
             self.cancel(alarm)
 
     def cancel(self, alarm: Resume) -> None:
@@ -293,9 +295,11 @@ class GreenletThread(UserThread):
         self._check_process()
 
     def _check_process(self) -> None:
+        """Whether it may go on at all, and whether it was interrupted."""
         if self.process is not None and self.process.gate == ENDED:
             self._unwind()
-        self.check()
+        if self._interruption is not None:
+            self.check()
 
     def frame(self) -> FrameType | None:
         """Where its greenlet has switched away; the running one has no such place."""

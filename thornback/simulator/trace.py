@@ -11,7 +11,6 @@ from array import array
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
-from struct import Struct
 from typing import IO, Any
 from zlib import crc32
 
@@ -21,10 +20,10 @@ from thornback.core.ids import GCS, Address, short
 from thornback.core.messages import MESSAGES, Message
 from thornback.simulator.engine import Engine
 
-_HEAD = Struct(">Q").pack
 _encode = Encoder().encode
 _HASHED = frozenset({tuple, list, dict, bytes, str, int, float, bool, type(None)})
-_FLUSH_ABOVE = 1 << 16
+_FOLD_AT = 1024
+"""Records that are kept until they are hashed together, with the next message."""
 _CHECK = 0xFFFF
 WARNING = "warning"
 """Kind of events whose detail is a text for people. It is not hashed: it may name a file and line of what runs the
@@ -43,9 +42,8 @@ def _subject_field(message_type: type[Message]) -> str | None:
     return next((name for name in _SUBJECTS if name in fields), None)
 
 
-_TYPES: dict[type[Message], tuple[bytes, str | None]] = {
-    message_type: (number.to_bytes(1, "big"), _subject_field(message_type))
-    for number, message_type in enumerate(MESSAGES)
+_TYPES: dict[type[Message], tuple[int, str | None]] = {
+    message_type: (number, _subject_field(message_type)) for number, message_type in enumerate(MESSAGES)
 }
 
 
@@ -63,7 +61,8 @@ class RunTrace:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._hash = blake2b(digest_size=16)
-        self._buffer = bytearray()
+        self._records: list[Any] = []
+        """What has not been hashed yet."""
         self._file: IO[str] | None = None
         self.listeners: list[Listener] = []
         self.message_listeners: list[MessageListener] = []
@@ -72,49 +71,40 @@ class RunTrace:
     @property
     def digest(self) -> str:
         """The hash of all that happened so far, in hex."""
-        self._hash.update(self._buffer)
-        self._buffer.clear()
-        return self._hash.hexdigest()
+        whole = self._hash.copy()
+        whole.update(_encode(self._records))
+        return whole.hexdigest()
+
+    def _fold(self) -> None:
+        self._hash.update(_encode(self._records))
+        self._records.clear()
 
     def delivered(self, sender: Address, to: Address, messages: list[Message], cause: int) -> None:
         """``messages`` arrive now; the event ``cause`` made the sender send them."""
-        buffer = self._buffer
-        begin = len(buffer)
-        buffer += _HEAD(self._engine._now)
-        buffer += sender
-        buffer += to
+        record: list[Any] = [self._engine._now, sender, to]
         for message in messages:
             number, field = _TYPES[type(message)]
-            buffer += number
+            record.append(number)
             if field is not None:
-                buffer += getattr(message, field)
+                record.append(getattr(message, field))
+        self._records.append(record)
+        if len(self._records) >= _FOLD_AT:
+            self._fold()
         if self.journal is not None:
-            self.journal.append(crc32(buffer[begin:]) & _CHECK)
-        if len(buffer) > _FLUSH_ABOVE:
-            self._hash.update(buffer)
-            buffer.clear()
+            self.journal.append(crc32(_encode(record)) & _CHECK)
         for listener in self.message_listeners:
             for message in messages:
                 listener(self._engine._now, sender, to, message, cause)
-        if self._file is not None:
-            self._write_messages(sender, to, messages, cause)
 
     def event(self, kind: str, subject: bytes, detail: Any = None) -> None:
         """Something happened to ``subject``. Of ``detail``, numbers, text, bytes and collections of them are hashed; of
         anything else, the name of its type."""
         hashed = detail if type(detail) in _HASHED and kind != WARNING else type(detail).__name__
-        record = _encode((self._engine._now, kind, subject, hashed))
+        self._records.append((self._engine._now, kind, subject, hashed))
         if self.journal is not None:
-            self.journal.append(crc32(record) & _CHECK)
-        buffer = self._buffer
-        buffer += record
-        if len(buffer) > _FLUSH_ABOVE:
-            self._hash.update(buffer)
-            buffer.clear()
+            self.journal.append(crc32(_encode(self._records[-1])) & _CHECK)
         for listener in self.listeners:
             listener(self._engine._now, kind, subject, detail)
-        if self._file is not None:
-            self._write_event(kind, subject, detail)
 
     def write_to(self, path: str | Path) -> None:
         """Write one line per event to a file from now on.
@@ -123,32 +113,35 @@ class RunTrace:
             OSError: the file cannot be written.
         """
         self._file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - stays open for the whole run
+        self.message_listeners.append(self._write_message)
+        self.listeners.append(self._write_event)
 
     def close(self) -> None:
         """The run is over."""
         if self._file is not None:
             self._file.close()
             self._file = None
+            self.message_listeners.remove(self._write_message)
+            self.listeners.remove(self._write_event)
 
     def _line(self, **fields: Any) -> None:
         assert self._file is not None
         fields = {"time": self._engine._now, "event": self._engine.current, **fields}
         self._file.write(json.dumps(fields, separators=(",", ":")) + "\n")
 
-    def _write_messages(self, sender: Address, to: Address, messages: list[Message], cause: int) -> None:
-        for message in messages:
-            field = _TYPES[type(message)][1]
-            subject = readable(getattr(message, field)) if field is not None else ""
-            self._line(
-                cause=cause,
-                kind="message",
-                type=type(message).__name__,
-                sender=readable(sender),
-                to=readable(to),
-                subject=subject,
-            )
+    def _write_message(self, _now: int, sender: Address, to: Address, message: Message, cause: int) -> None:
+        field = _TYPES[type(message)][1]
+        subject = readable(getattr(message, field)) if field is not None else ""
+        self._line(
+            cause=cause,
+            kind="message",
+            type=type(message).__name__,
+            sender=readable(sender),
+            to=readable(to),
+            subject=subject,
+        )
 
-    def _write_event(self, kind: str, subject: bytes, detail: Any) -> None:
+    def _write_event(self, _now: int, kind: str, subject: bytes, detail: Any) -> None:
         self._line(kind=kind, subject=readable(subject), detail=_for_people(detail))
 
 

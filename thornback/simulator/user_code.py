@@ -144,7 +144,8 @@ class SimulatedUserCode:
 
     def cost_of(self, name: str) -> int:
         """Nanoseconds that the cost model adds on this node."""
-        return int(self._world.cost_of(name) * self._process.node.slowness)
+        world = self._world
+        return int(world.cost_of(name) * self._process.node.slowness) if world.costs else 0
 
 
 def interrupted(execution: Any, error: BaseException) -> Outcome:

@@ -52,6 +52,7 @@ class World:
     Attributes:
         nodes: the machines; 0 is the head, where the program runs.
         programs: those beside it, by the thread that runs them.
+        costs: the cost model.
         tasks: executions that have ended.
         faults_injected: how many faults have happened.
         sleepers: user threads that wait for a point of time.
@@ -92,7 +93,7 @@ class World:
         self.closed = False
         self.hub = getcurrent()
         self._pids = FIRST_PID
-        self._costs = dict(costs or {})
+        self.costs = dict(costs or {})
         self._failure: BaseException | None = None
         self._time_limit = time_limit
         self._stall_limit = nanoseconds(stall_limit)
@@ -293,11 +294,9 @@ class World:
 
     def cost_of(self, name: str) -> int:
         """Nanoseconds that the cost model gives to a call of the function."""
-        if not self._costs:
-            return 0
-        cost = self._costs.get(name)
+        cost = self.costs.get(name)
         if cost is None:
-            cost = self._costs.get(name.rpartition(".")[2], 0.0)
+            cost = self.costs.get(name.rpartition(".")[2], 0.0)
         return nanoseconds(cost() if callable(cost) else cost)
 
     def outlive(self, driver: UserProcess) -> None:

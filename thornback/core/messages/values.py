@@ -23,7 +23,8 @@ class Value(Record, frozen=True, tag=1):
     @property
     def size(self) -> int:
         """Bytes of data and buffers."""
-        return len(self.data) + sum(map(len, self.buffers))
+        size = len(self.data)
+        return size + sum(map(len, self.buffers)) if self.buffers else size
 
 
 class Stored(Record, frozen=True, tag=2):
