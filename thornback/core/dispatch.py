@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from thornback.core.messages import MESSAGES, Message
@@ -26,20 +27,19 @@ def handlers_of(*components: Any) -> dict[type[Message], Handler]:
     Raises:
         TypeError: two components handle the same message.
     """
-    table: dict[type[Message], Handler] = {}
-    for component in components:
-        for message_type, name in _handled_by(type(component)):
-            if message_type in table:
+    plan = _plan(tuple(map(type, components)))
+    return {message_type: getattr(components[index], name) for message_type, (index, name) in plan.items()}
+
+
+@cache
+def _plan(components: tuple[type, ...]) -> dict[type[Message], tuple[int, str]]:
+    """Which component handles a message, and how."""
+    plan: dict[type[Message], tuple[int, str]] = {}
+    for index, component in enumerate(components):
+        for message_type, name in _NAMES.items():
+            if not hasattr(component, name):
+                continue
+            if message_type in plan:
                 raise TypeError(f"{message_type.__name__} has two handlers in one process")
-            table[message_type] = getattr(component, name)
-    return table
-
-
-_handled: dict[type, list[tuple[type[Message], str]]] = {}
-
-
-def _handled_by(component: type) -> list[tuple[type[Message], str]]:
-    known = _handled.get(component)
-    if known is None:
-        known = _handled[component] = [(kind, name) for kind, name in _NAMES.items() if hasattr(component, name)]
-    return known
+            plan[message_type] = index, name
+    return plan

@@ -280,12 +280,7 @@ class Network:
         target = self.directory.get(to)
         if target is None:
             return None
-        link = next((link for link in source.links.values() if link.target is target), None)
-        if link is None:
-            link = Link(source, target)
-            target.incoming.append(source)
-        source.links[to] = link
-        return link
+        return self.link_between(source, target)
 
     def _refuse(self, source: Process, to: Address) -> None:
         """Nobody is there: on the same node, the sender is told as if it had been connected."""

@@ -26,6 +26,30 @@ def stream(seed: int, *names: str | bytes | int) -> random.Random:
     return _Random(derive(seed, *names))
 
 
+class LazyStream:
+    """A :func:`stream` that is made when the first number is drawn: most processes never draw one."""
+
+    __slots__ = ("_numbers", "_place", "_seed")
+
+    def __init__(self, seed: int, *place: str | bytes | int) -> None:
+        self._seed = seed
+        self._place = place
+        self._numbers: _Random | None = None
+
+    def random(self) -> float:
+        """A number in [0, 1)."""
+        return self._made().random()
+
+    def randrange(self, stop: int, /) -> int:
+        """An integer in [0, stop)."""
+        return self._made().randrange(stop)
+
+    def _made(self) -> _Random:
+        if self._numbers is None:
+            self._numbers = stream(self._seed, *self._place)
+        return self._numbers
+
+
 class Streams:
     """The ``Random`` port of one process."""
 
@@ -34,11 +58,11 @@ class Streams:
     def __init__(self, seed: int, owner: bytes) -> None:
         self._seed = seed
         self._owner = owner
-        self._streams: dict[str, random.Random] = {}
+        self._streams: dict[str, LazyStream] = {}
 
-    def stream(self, purpose: str) -> random.Random:
+    def stream(self, purpose: str) -> LazyStream:
         """The stream for ``purpose``; equal names give the same stream."""
         found = self._streams.get(purpose)
         if found is None:
-            found = self._streams[purpose] = stream(self._seed, self._owner, purpose)
+            found = self._streams[purpose] = LazyStream(self._seed, self._owner, purpose)
         return found

@@ -17,13 +17,28 @@ from thornback.core.scheduling.index import NodeIndex
 class NodeList(Sequence[NodeView]):
     """The nodes alive, in the order in which they appeared, with an index for policies. Changes with the view."""
 
-    __slots__ = ("_nodes", "by_use", "steady")
+    __slots__ = ("_changed", "_index", "_nodes", "steady")
 
     def __init__(self, nodes: dict[NodeId, NodeView], index: NodeIndex) -> None:
         self._nodes = nodes
-        self.by_use = index
+        self._index = index
+        self._changed: dict[NodeId, NodeView] = {}
+        """What the index has not taken over: most components hear far more news than they place."""
         self.steady: NodeList | None = None
         """The nodes that are not slow, if some are."""
+
+    def note(self, node: NodeView) -> None:
+        """A node has changed, or is new."""
+        self._changed[node.node_id] = node
+
+    @property
+    def by_use(self) -> NodeIndex:
+        """The index, as of now."""
+        if self._changed:
+            for node in self._changed.values():
+                self._index.update(node)
+            self._changed.clear()
+        return self._index
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -111,13 +126,13 @@ class ClusterView:
             self._live[node.node_id] = node
         else:
             self._live.pop(node.node_id, None)
-        self._alive.by_use.update(node)
+        self._alive.note(node)
         if self._alive.steady is not None and node.node_id not in self.slow:
             if node.alive:
                 self._steady[node.node_id] = node
             else:
                 self._steady.pop(node.node_id, None)
-            self._alive.steady.by_use.update(node)
+            self._alive.steady.note(node)
 
     def set_slow(self, slow: Mapping[NodeId, float]) -> None:
         """From now on, policies choose one of these nodes only where no other has room."""
