@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from thornback.core.ids import ActorId, JobId, TaskId
 from thornback.core.messages import Strategy
 
 
-@dataclass(slots=True)
-class TaskContext:
+class TaskContext(msgspec.Struct, eq=False):
     """One execution, as seen from inside. ``task_id`` is empty in a driver."""
 
     task_id: TaskId = b""
@@ -23,9 +23,9 @@ class TaskContext:
     actor: Any = None
     """The actor instance, in an actor's methods."""
     incarnation: int = 0
-    resources: dict[str, int] = field(default_factory=dict)
+    resources: dict[str, int] = msgspec.field(default_factory=dict)
     gpu_ids: tuple[int, ...] = ()
-    strategy: Strategy = field(default_factory=Strategy)
+    strategy: Strategy = msgspec.field(default_factory=Strategy)
     runtime_env: str = ""
     cancelled: bool = False
     holds_cpu: bool = False

@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from thornback.core import blocking, errors, runtime, serialization
 from thornback.core.context import TaskContext, current
 from thornback.core.ids import Address, ObjectId, TaskId, return_id, short
@@ -26,21 +28,18 @@ CREATION = "actor creation"
 CHECKPOINT = "actor checkpoint"
 
 
-class Outcome:
+class Outcome(msgspec.Struct, eq=False):
     """How a run ended."""
 
-    __slots__ = ("cancelled", "error", "exits", "items", "results", "retryable", "run_time", "start")
-
-    def __init__(self) -> None:
-        self.results: list[Content] = []
-        self.error: Value | None = None
-        self.retryable = False
-        self.cancelled = False
-        self.exits = False
-        """The actor wants to end."""
-        self.items = 0
-        self.run_time = 0
-        self.start = 0
+    results: list[Content] = msgspec.field(default_factory=list)
+    error: Value | None = None
+    retryable: bool = False
+    cancelled: bool = False
+    exits: bool = False
+    """The actor wants to end."""
+    items: int = 0
+    run_time: int = 0
+    start: int = 0
 
 
 class Execution:

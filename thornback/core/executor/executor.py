@@ -223,9 +223,10 @@ class Executor:
             self.replies.add(execution, outcome)
         if outcome.exits:
             self.actor.exit()
-        else:
+        elif lane.queue or self.arguments.waiting:
             self.start_next(execution.lane)
-        self.exit_if_done()
+        if self.ending:
+            self.exit_if_done()
 
     def _replied(self, execution: Execution) -> None:
         if self.ending:

@@ -105,7 +105,7 @@ class Actors:
         self.places = 0
         """How many calls this process has made; the next one's place follows."""
         self.log = ReplayLog(self)
-        self._dirty: dict[ActorId, ActorClient] = {}
+        self.dirty: dict[ActorId, ActorClient] = {}
 
     # --- Creation
 
@@ -224,7 +224,7 @@ class Actors:
         if client.state == DEAD:
             self._fail_all(client)
         else:
-            self._dirty[client.actor_id] = client
+            self.dirty[client.actor_id] = client
             if client.state == ALIVE and not client.in_flight:
                 self.urgent = True
 
@@ -237,8 +237,8 @@ class Actors:
     def end_turn(self) -> None:
         """Send the calls that may go."""
         self.urgent = False
-        while self._dirty:
-            dirty, self._dirty = self._dirty, {}
+        while self.dirty:
+            dirty, self.dirty = self.dirty, {}
             for client in dirty.values():
                 if client.state == ALIVE:
                     self._push(client)
@@ -300,7 +300,7 @@ class Actors:
         if message.incarnation == client.incarnation and client.state == ALIVE:
             client.state = RESTARTING
             client.reason = "it takes no more calls"
-        self._dirty[client.actor_id] = client
+        self.dirty[client.actor_id] = client
 
     @staticmethod
     def _not_started(task: Task) -> None:
@@ -368,7 +368,7 @@ class Actors:
             self._release_creation(client.actor_id)
             self._forget(client)
         else:
-            self._dirty[client.actor_id] = client
+            self.dirty[client.actor_id] = client
 
     def _runs_again(self, client: ActorClient, task: Task) -> bool:
         """Whether a call goes to the next incarnation; the one that had it ended before it replied."""

@@ -55,7 +55,9 @@ class Leases:
         """Recent run time by template, nanoseconds."""
         self.urgent = False
         """Whether an idle worker could start something that waits here, or a first worker has to be asked for."""
-        self._dirty: dict[SchedulingClass, None] = {}
+        self.dirty: dict[SchedulingClass, None] = {}
+        self._wanted: dict[LeaseId, Lease] = {}
+        """Those that raylets want back as soon as there is no work for them."""
 
     # --- Queueing
 
@@ -63,7 +65,7 @@ class Leases:
         """The task may run; it is sent at the end of the turn."""
         group = self.classes.of(task)
         group.queue.append(task)
-        self._dirty[group] = None
+        self.dirty[group] = None
         if group.idle or not (group.leases or group.requests):
             self.urgent = True
 
@@ -73,15 +75,15 @@ class Leases:
             group = self.classes.of(task)
             if task in group.queue:
                 group.queue.remove(task)
-                self._dirty[group] = None
+                self.dirty[group] = None
 
     # --- Dispatch
 
     def end_turn(self) -> None:
         """Send what can be sent, ask for workers, give back those without work."""
         self.urgent = False
-        while self._dirty:
-            dirty, self._dirty = self._dirty, {}
+        while self.dirty:
+            dirty, self.dirty = self.dirty, {}
             for group in dirty:
                 self._dispatch(group)
 
@@ -99,7 +101,7 @@ class Leases:
         if group.idle:
             if not group.queue:
                 self.balance.share(group)
-                for lease in [lease for lease in group.idle.values() if lease.wanted]:
+                for lease in [lease for lease_id, lease in self._wanted.items() if lease_id in group.idle]:
                     self._return(lease)
             self._schedule_return(group)
         if not group.stall_timer and group.deep:
@@ -110,7 +112,10 @@ class Leases:
         run_time = self.run_times.get(template.key)
         if run_time is None or template.max_calls == 1:
             return 1
-        return max(1, min(self.config.pipeline_depth, self.config.pipeline_target // max(run_time, 1)))
+        config = self.config
+        if run_time > config.pipeline_target:
+            return 1
+        return max(1, min(config.pipeline_depth, config.pipeline_target // max(run_time, 1)))
 
     def _fill(self, group: SchedulingClass) -> None:
         queue = group.queue
@@ -120,7 +125,10 @@ class Leases:
             if not queue:
                 return
             if not bound or self.stealing.may_take(group, lease):
-                self._push(lease, min(share, self._depth(queue[0].template)))
+                depth = self._depth(queue[0].template)
+                self._push(lease, min(share, depth))
+                if depth > 1 and lease.in_flight:
+                    group.open[lease.lease_id] = lease
         for lease in list(group.open.values()):
             if not queue:
                 return
@@ -138,7 +146,6 @@ class Leases:
         if not lease.in_flight:
             lease.progress = lease.since = self.clock.now()
             group.idle.pop(lease.lease_id, None)
-            group.open[lease.lease_id] = lease
         batch: list[TaskCall] = []
         templates: list[TaskTemplate] = []
         functions: list[bytes] = []
@@ -186,20 +193,20 @@ class Leases:
 
     def _send(self, lease: Lease, functions: list[bytes], templates: list[TaskTemplate], batch: list[TaskCall]) -> None:
         known = self.owner.tasks.definitions
-        definitions = tuple(known[function_id] for function_id in functions)
+        definitions = tuple(known[function_id] for function_id in functions) if functions else ()
         push = PushTasks(lease.lease_id, definitions, tuple(templates), tuple(batch), lease.gpu_ids)
         self.transport.send(lease.worker_id, push)
 
     def touch(self, group: SchedulingClass) -> None:
         """Something about the class has changed: it is looked at when the turn ends."""
-        self._dirty[group] = None
+        self.dirty[group] = None
 
     def add(self, lease: Lease) -> None:
         """A worker was granted."""
         self.by_id[lease.lease_id] = lease
         lease.group.leases[lease.lease_id] = lease
         lease.group.idle[lease.lease_id] = lease
-        self._dirty[lease.group] = None
+        self.dirty[lease.group] = None
 
     # --- Answers of raylets
 
@@ -210,8 +217,8 @@ class Leases:
             if lease is None or lease.closing:
                 continue
             if message.when_idle:
-                lease.wanted = True
-                self._dirty[lease.group] = None
+                self._wanted[lease_id] = lease
+                self.dirty[lease.group] = None
                 continue
             lease.closing = True
             lease.group.open.pop(lease_id, None)
@@ -263,7 +270,8 @@ class Leases:
         lease.group.idle.pop(lease.lease_id, None)
         lease.group.open.pop(lease.lease_id, None)
         lease.group.deep.pop(lease.lease_id, None)
-        self._dirty[lease.group] = None
+        self._wanted.pop(lease.lease_id, None)
+        self.dirty[lease.group] = None
 
     def process_died(self, address: Address, reason: str) -> None:
         """A node has died: its workers are gone, and requests that wait there are made anew."""
@@ -305,7 +313,7 @@ class Leases:
                 self.set_idle(lease)
             elif not lease.closing:
                 group.open[lease.lease_id] = lease
-        self._dirty[group] = None
+        self.dirty[group] = None
 
     def _note_speculative(self, lease: Lease, task: Task | None, reply: TaskReply, alone: bool) -> None:
         if task is None:
@@ -331,7 +339,7 @@ class Leases:
                 lease.group.open[lease.lease_id] = lease
             else:
                 self.set_idle(lease)
-            self._dirty[lease.group] = None
+            self.dirty[lease.group] = None
 
     # --- Giving back
 

@@ -149,8 +149,10 @@ class Owner:
         """Settle collected references, then send what is ready to go."""
         if self.dropped or self.arrived or self.blocks.views_ended:
             self.settle()
-        self.actors.end_turn()
-        self.leases.end_turn()
+        if self.actors.dirty:
+            self.actors.end_turn()
+        if self.leases.dirty:
+            self.leases.end_turn()
 
     def settle(self) -> None:
         """Settle references and views that were collected, in the order of their ids."""

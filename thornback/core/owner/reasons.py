@@ -8,7 +8,6 @@ from thornback.core.ids import GCS, TASK_ID_SIZE, ActorId, ObjectId, owner_of, r
 from thornback.core.messages import ALIVE, Stored, Value
 from thornback.core.messages.waits import (
     ACTOR,
-    COPY,
     GROUP,
     LEASE,
     OBJECT,
@@ -204,13 +203,14 @@ class OwnerReasons:
             reference = owner.references.table.get(identifier)
             content = None if reference is None else reference.content
             if content is None or wait.call == ARGUMENT:
-                missing.append(subject_of(wait.call, identifier, owner.worker_id))
+                missing.append((wait.call, identifier))
             elif isinstance(content, Stored) and wait.call == GET and identifier not in owner.blocks.table:
-                missing.append(Subject(owner.node_id, COPY, identifier))
+                missing.append((ARGUMENT, identifier))
         needed = wait.needed - (len(wait.identifiers) - len(missing))
+        shown = tuple(subject_of(call, identifier, owner.worker_id) for call, identifier in missing[:SHOWN])
         if needed >= len(missing):
-            return tuple(missing[:SHOWN]), min(len(missing), SHOWN)
-        return (tuple(missing), max(needed, 0)) if len(missing) <= SHOWN else ((), 0)
+            return shown, len(shown)
+        return (shown, max(needed, 0)) if len(missing) <= SHOWN else ((), 0)
 
     def rows(self) -> list[dict[str, Any]]:
         """What has not ended, as rows: tasks at workers one by one, others by name and state with one as an example."""

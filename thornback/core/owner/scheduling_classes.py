@@ -37,7 +37,6 @@ class Lease:
         "since",
         "stealing",
         "templates",
-        "wanted",
         "worker_id",
     )
 
@@ -51,8 +50,6 @@ class Lease:
         self.blocked = False
         self.closing = False
         """The raylet wants it back: nothing more is sent to it."""
-        self.wanted = False
-        """The raylet wants it back as soon as there is no work for it."""
         self.stealing = False
         self.progress = now
         """Time of the last reply, or of the first push after being idle, or when its task went on after waiting."""
