@@ -36,6 +36,7 @@ def folder(tmp_path: Path) -> Path:
     """With a program that forgets when its worker is killed, and a plan that kills it."""
     (tmp_path / "counter.py").write_text(COUNTER)
     (tmp_path / "plan.json").write_text(PLAN)
+    (tmp_path / "wrong.py").write_text("def f(:\n")
     return tmp_path
 
 
@@ -99,9 +100,26 @@ def test_a_broken_invariant_and_a_run_without_end_have_exit_codes_of_their_own(f
     assert "1 x nothing ever starts" in done.stdout
     assert "starts in" in done.stdout, "the story of the task is told"
     (folder / "endless.py").write_text("while True:\n    pass\n")
-    done = run(folder, "simulate", "endless.py", "--seeds", "0:2", "--jobs", 2, "--run-limit", 2)
+    done = run(folder, "simulate", "endless.py", "--seeds", "0:2", "--run-limit", 2)
     assert done.returncode == 5, done.stdout
-    assert "it takes too long" in done.stdout
+    assert "endless.py fails without faults too: the run: it takes too long" in done.stdout
+    assert "the run was given up after" in done.stdout
+
+
+def test_a_program_that_exits_is_shown_with_the_place_and_what_it_has_printed(folder: Path) -> None:
+    (folder / "picky.py").write_text("import argparse\nparser = argparse.ArgumentParser()\nparser.parse_args()\n")
+    done = run(folder, "simulate", "picky.py", "--seeds", "0:1", "--faults", "none", "--", "--size", "3")
+    assert done.returncode == 4
+    assert "ProgramFailed at picky.py:3" in done.stdout
+    assert "error: unrecognized arguments: --size 3" in done.stdout
+
+
+def test_a_report_comes_even_if_failures_cannot_be_saved(folder: Path) -> None:
+    arguments = ("--nodes", 3, "--seeds", 7, "--faults", "plan.json", "--failures", "/proc/failures")
+    done = run(folder, "simulate", "counter.py", *arguments)
+    assert done.returncode == 4
+    assert "1 x the program: AssertionError" in done.stdout
+    assert "cannot save failures in /proc/failures" in done.stderr
 
 
 def test_a_single_run_meets_the_same_storm_as_in_exploring(folder: Path) -> None:
@@ -135,6 +153,8 @@ def test_interruption_reports_what_was_found_and_leaves_no_process(folder: Path)
         (("simulate", "nothing.py", "--seeds", "0:1"), 2, "there is no program nothing.py; a program is a file, or"),
         (("simulate", "workload:none", "--seeds", "0:1"), 2, "there is no workload:none; a program is a file, or"),
         (("simulate", "counter.py", "--seeds", "0:1", "--trace", "t"), 2, "--trace is for a single run"),
+        (("simulate", "wrong.py", "--seeds", "0:1"), 2, "wrong.py:1: "),
+        (("simulate", "counter.py", "--seeds", "0:1", "--failures", "plan.json"), 2, "cannot write to plan.json"),
         (("replay", "plan.json"), 2, "plan.json: this is not a saved failure"),
         (("shrink", "missing.json"), 2, "missing.json: cannot read it"),
         (("trace", "plan.json"), 2, "plan.json: this is not a saved failure"),

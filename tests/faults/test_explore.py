@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,11 @@ import thornback as ray
 from thornback.core.executor.executor import Executor
 from thornback.core.owner.references import ReferenceTable
 from thornback.core.scheduling.pools import ResourcePool
-from thornback.faults import invariant
+from thornback.faults import invariant, program
 from thornback.faults.explore import explore
 from thornback.faults.generate import random_plan
 from thornback.faults.plan import CrashWorker, Plan
-from thornback.faults.program import ProgramError
+from thornback.faults.program import ProgramError, find_program
 from thornback.faults.run import Setup, run_once
 from thornback.simulator.cluster import machines
 
@@ -165,8 +167,70 @@ def test_a_run_that_kills_its_process_or_never_ends_is_one_failure(tmp_path: Pat
     found = explore(program, range(2), setup=SMALL, jobs=1 + 1)
     assert [group.where for group in found.groups()] == ["its process has ended"]
     program.write_text("while True: pass\n")
-    found = explore(program, range(1), setup=SMALL, jobs=2, run_limit=2)
+    found = explore(program, range(1), setup=SMALL, jobs=1, run_limit=2)
     assert [group.where for group in found.groups()] == ["it takes too long"]
+
+
+def test_ctrl_c_while_a_task_runs_ends_the_exploration_and_not_the_task() -> None:
+    def asking() -> None:
+        @ray.remote(max_retries=0)
+        def ask() -> None:
+            signal.raise_signal(signal.SIGINT)
+
+        ray.get(ask.remote())
+
+    found = explore(asking, range(3), "none", SMALL)
+    assert found.interrupted
+    assert found.runs == 0, "a run that was interrupted does not count"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_twice_ends_a_run_that_never_ends() -> None:
+    def endless() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        while True:
+            pass
+
+    assert explore(endless, range(3), "none", SMALL).interrupted
+
+
+def test_a_program_that_is_edited_meanwhile_is_explored_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "edited.py"
+    path.write_text("import thornback\nthornback.init()\nopen(__file__, 'w').write('raise ValueError')\n")
+    found = explore(path, range(3), "none", SMALL, jobs=1)
+    assert (found.runs, found.failures) == (3, [])
+
+
+def test_a_program_is_compiled_as_it_would_be_alone(tmp_path: Path) -> None:
+    path = tmp_path / "typed.py"
+    path.write_text("def f(x: int): pass\nassert f.__annotations__ == {'x': int}\n")
+    assert run_once(path, setup=SMALL).ok
+
+
+def test_modules_beside_a_program_are_imported_anew_and_installed_ones_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / ".venv"
+    installed.mkdir()
+    (installed / "of_a_venv.py").write_text("")
+    (tmp_path / "beside_it.py").write_text("")
+    path = tmp_path / "prog.py"
+    path.write_text("import beside_it, of_a_venv\n")
+    monkeypatch.setattr(program, "_INSTALLED", (f"{installed}/",))
+    monkeypatch.syspath_prepend(str(installed))
+    found = find_program(path)
+    found.run()
+    assert list(found.modules) == ["beside_it.py"]
+    assert "beside_it" not in sys.modules
+    assert sys.modules.pop("of_a_venv")
+
+
+def test_a_program_that_fails_without_faults_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "hopeless.py"
+    path.write_text("raise ValueError('always')\n")
+    found = explore(path, range(1), setup=SMALL)
+    assert [outcome.program for outcome in found.calm_failures] == [str(path)]
 
 
 def test_users_declare_invariants_of_their_own() -> None:
@@ -200,3 +264,10 @@ def test_a_program_that_does_not_exist_is_refused_with_the_choices() -> None:
         explore("workload:nothing")
     with pytest.raises(ProgramError, match=r"there is no program nothing\.py"):
         explore("nothing.py")
+
+
+def test_a_program_that_is_no_python_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.py"
+    path.write_text("x = 1\ndef f(:\n")
+    with pytest.raises(ProgramError, match=r"wrong\.py:2: invalid syntax"):
+        explore(path)

@@ -20,7 +20,7 @@ from thornback.faults.plan import Plan
 from thornback.faults.program import find_program
 from thornback.faults.replay import replay, suspects
 from thornback.faults.run import Setup, run_once
-from thornback.faults.shrink import Shrinker, shrink, simpler_faults
+from thornback.faults.shrink import NotAgain, Shrinker, shrink, simpler_faults
 from thornback.faults.timeline import Timeline, to_html
 
 COUNTER = """
@@ -134,8 +134,20 @@ def test_a_program_that_depends_on_its_process_is_told_so(tmp_path: Path) -> Non
     assert there.trace_hash != here.trace_hash
     divergence = replay(msgspec.structs.replace(here, trace_hash=there.trace_hash)).divergence
     assert divergence is not None
-    assert divergence.cause.startswith("the program depends on its process")
+    assert divergence.cause.startswith("the program depends on the order of a set of strings, or on hash()")
     assert "line 4: hash() of a string or object differs from process to process" in divergence.cause
+
+
+def test_a_module_of_the_program_that_has_changed_is_named(tmp_path: Path) -> None:
+    (tmp_path / "pauses.py").write_text("PAUSE = 0.1\n")
+    program = tmp_path / "pausing.py"
+    program.write_text("import time, thornback\nfrom pauses import PAUSE\ntime.sleep(PAUSE)\nraise ValueError\n")
+    found = examine(run_once(program, 1, None, SETUP))
+    assert list(found.modules) == ["pauses.py"]
+    (tmp_path / "pauses.py").write_text("PAUSE = 0.2  # longer\n")
+    divergence = replay(found).divergence
+    assert divergence is not None
+    assert divergence.cause == "what the program imports has changed since: pauses.py"
 
 
 def test_suspects_are_named_by_line() -> None:
@@ -153,6 +165,23 @@ def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
         load_failure(path)
     with pytest.raises(FailureError, match="cannot read it"):
         load_failure(tmp_path / "missing.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2, "new": 1}, "the file has format 2; this version reads format 1"),
+        ({"journal": "not base64"}, "this is not a saved failure"),
+        ({"plan": {"faults": [{"kind": "crash_node", "node": 9, "at": 1}]}}, r"faults\[0\]\.node: there is no node 9"),
+    ],
+)
+def test_files_of_other_formats_or_with_damage_are_refused(
+    failure: Failure, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "damaged.json"
+    path.write_text(json.dumps({**json.loads(msgspec.json.encode(failure)), **changes}))
+    with pytest.raises(FailureError, match=rf"damaged\.json: .*{message}"):
+        load_failure(path)
 
 
 def test_a_failure_shrinks_to_the_one_fault_that_matters(failure: Failure) -> None:
@@ -192,8 +221,21 @@ def test_shrinking_stops_at_its_limit_with_what_it_has(failure: Failure) -> None
 
 def test_a_failure_that_does_not_happen_again_is_not_shrunk(failure: Failure) -> None:
     calm = msgspec.structs.replace(failure, plan=Plan())
-    with pytest.raises(ValueError, match="does not happen again"):
+    with pytest.raises(NotAgain, match="does not happen again"):
         shrink(calm)
+
+
+def test_ctrl_c_while_shrinking_leaves_the_smallest_plan_until_then() -> None:
+    faults = tuple(p.CrashWorker(node=0, at=float(index)) for index in range(8))
+
+    def fails(plan: Plan, setup: Setup) -> bool:
+        if len(plan.faults) == 2:
+            raise KeyboardInterrupt
+        return faults[0] in plan.faults
+
+    shrinker = Shrinker(fails)
+    assert not shrinker.shrink(Plan(faults=faults), Setup(nodes=1))
+    assert shrinker.plan.faults == faults[:4]
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 import thornback
 from thornback.core.config import SECOND, Config
@@ -29,6 +33,7 @@ from thornback.faults.plan import (
     Trigger,
     json_schema,
 )
+from thornback.faults.strategies import plans
 
 ERRORS = {
     '{"faults": [\n {"kind": "loss",\n  "rate": 2}]}': r"f\.json:3: faults\[0\]\.rate: 2 is not possible: .*<= 1",
@@ -56,7 +61,13 @@ ERRORS = {
     '{"faults": [{"kind": "cut", "after": {"mesage": "Deaths"}}]}': r"after: there is no field 'mesage'; did you mean",
     '{"faults": [{"kind": "cut", "at": -1}]}': r"faults\[0\]\.at: -1 is not possible: it must be >= 0",
     '{"faults": [{"kind": "cut", "at": 1e300}]}': r"faults\[0\]\.at: 1e\+300 is not possible: it must be <= 1000000000",
-    '{"faults": [{"kind": "cut", "at": NaN}]}': r"f\.json: this is not JSON: NaN is not a number",
+    '{"faults": [{"kind": "cut", "at": NaN}]}': r"f\.json: this JSON cannot be a plan: NaN is not a number",
+    '{"faults": [{"kind": "cut", "at": 1, "at": 2}]}': r"f\.json: .*'at' is there twice in one object",
+    '{"faults": [{"kind": "slow_node", "node": 1, "factor": 1e400}]}': r"f\.json: .* 1e400 is too large",
+    "[" * 100_000: r"f\.json: this JSON cannot be a plan: maximum recursion depth",
+    '{"faults": [\n{"kind": "crash_worker", "node": 0, "moment": "runing"}]}': r"2: .*moment 'runing'; did you mean",
+    '{"faults": [{"kind": "crash_worker", "node": 0, "at": 1, "nth": 2}]}': r"faults\[0\]: nth goes with moment",
+    '{"faults": [{"kind": "reset", "a": 1, "b": 1, "at": 1}]}': r"faults\[0\]: a and b must be two nodes",
 }
 
 
@@ -72,6 +83,30 @@ def test_a_plan_is_read_from_a_file(tmp_path: Path) -> None:
     assert load_plan(file) == Plan(name="x", faults=(Cut(a=[1], b=[2, 3], at=2, until=5),))
     with pytest.raises(PlanError, match="cannot read"):
         load_plan(tmp_path / "missing.json")
+
+
+def test_a_plan_may_name_its_schema_and_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    file.write_text('{"$schema": "plan.schema.json", "name": "x"}', encoding="utf-8-sig")
+    assert load_plan(file) == Plan(name="x")
+    assert Draft202012Validator(json_schema()).is_valid({"$schema": "plan.schema.json", "name": "x"})
+
+
+CHANGED = st.sampled_from([None, -1, 0, 0.5, 1e300, 10**30, True, "x", [], [0], {}, {"event": "task.started"}])
+
+
+@settings(max_examples=150, deadline=None)
+@given(plan=plans(nodes=4), data=st.data())
+def test_what_the_schema_refuses_the_loader_refuses(plan: Plan, data: st.DataObject) -> None:
+    validator = Draft202012Validator(json_schema())
+    found = json.loads(plan.to_json())
+    assert validator.is_valid(found)
+    for fault in found["faults"]:
+        field = data.draw(st.sampled_from([*KINDS[fault["kind"]].__struct_fields__, "kind", "other"]))
+        fault[field] = data.draw(CHANGED)
+    if not validator.is_valid(found):
+        with pytest.raises(PlanError):
+            parse_plan(json.dumps(found))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import textwrap
@@ -14,16 +15,18 @@ import msgspec
 import typer
 
 from thornback.cli import exit_codes
-from thornback.cli.output import CommandError, print_json
+from thornback.cli.output import CommandError, print_error, print_json
 from thornback.faults.explore import CALM, STORM, UNFINISHED, Exploration, Group, explore
 from thornback.faults.failure import Failure, examine
 from thornback.faults.invariants import INVARIANTS
 from thornback.faults.loader import PlanError, load_plan
 from thornback.faults.plan import Plan
-from thornback.faults.program import ProgramError, find_program
-from thornback.faults.run import Outcome, Setup
+from thornback.faults.program import Program, ProgramError, programs_of
+from thornback.faults.run import PROGRAM, Outcome, Setup
 from thornback.faults.story import fault_in_words
 
+OUTPUT_SHOWN = 5
+"""Lines at the end of what a program has printed."""
 STORY_SHOWN = 24
 """Lines of a story on the screen; the file has more."""
 GROUPS_SAVED = 20
@@ -78,10 +81,15 @@ def parse_faults(text: str, nodes: int) -> str | Plan:
 def explore_seeds(options: Options) -> None:
     """Run all seeds and report; ends the command with one of :mod:`thornback.cli.exit_codes`."""
     seeds, faults = parse_seeds(options.seeds), parse_faults(options.faults, options.setup.nodes)
-    with _progress(len(seeds), options.program.endswith(":all")) as each:
+    _check_folder(options.failures)
+    try:
+        programs = programs_of(options.program, options.args)
+    except ProgramError as error:
+        raise CommandError(str(error), exit_codes.BAD_INPUT) from None
+    with _progress(len(seeds) * len(programs)) as each:
         try:
             found = explore(
-                options.program,
+                programs,
                 seeds,
                 faults,
                 options.setup,
@@ -90,12 +98,11 @@ def explore_seeds(options: Options) -> None:
                 options.max_failures,
                 run_limit=options.run_limit,
                 each=each,
-                arguments=options.args,
                 coverage=options.coverage,
             )
-        except (ProgramError, ValueError) as error:
+        except ValueError as error:
             raise CommandError(str(error), exit_codes.BAD_INPUT) from None
-    saved = _save(found, options)
+    saved = _save(found, {program.name: program for program in programs}, options)
     if options.as_json:
         print_json(as_data(found, saved))
     else:
@@ -117,7 +124,7 @@ def exit_code(found: Exploration) -> int:
 
 
 @contextmanager
-def _progress(seeds: int, many: bool) -> Iterator[Callable[[Outcome], None]]:
+def _progress(runs: int) -> Iterator[Callable[[Outcome], None]]:
     """A bar on stderr, if that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -126,13 +133,9 @@ def _progress(seeds: int, many: bool) -> Iterator[Callable[[Outcome], None]]:
     if not console.is_terminal:
         yield lambda outcome: None
         return
-    if many:
-        from thornback.faults.workloads import WORKLOADS
-
-        seeds *= len(WORKLOADS)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task, failed = progress.add_task("exploring", total=seeds), 0
+        task, failed = progress.add_task("exploring", total=runs), 0
 
         def each(outcome: Outcome) -> None:
             nonlocal failed
@@ -145,19 +148,34 @@ def _progress(seeds: int, many: bool) -> Iterator[Callable[[Outcome], None]]:
 # --- Files
 
 
-def _save(found: Exploration, options: Options) -> list[tuple[Group, Failure, Path]]:
-    """One file for each group, of its first failure."""
-    saved = []
-    for group in found.groups()[:GROUPS_SAVED]:
-        outcome = group.outcomes[0]
-        if group.invariant == UNFINISHED:
-            continue
-        options.failures.mkdir(parents=True, exist_ok=True)
-        name = re.sub(r"[^a-z0-9]+", "-", f"{group.invariant} {group.where}".lower()).strip("-")[:60]
-        path = options.failures / f"{name}-{Path(outcome.program).stem.replace(':', '-')}-{outcome.seed}.json"
-        failure = examine(outcome, find_program(outcome.program, options.args))
-        failure.save(path)
-        saved.append((group, failure, path))
+Saved = tuple[Group, Failure, Path]
+
+
+def _check_folder(folder: Path) -> None:
+    """Before hours are spent on finding what it should hold."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise CommandError(f"--failures {folder}: cannot write to {there}", exit_codes.BAD_INPUT)
+
+
+def _save(found: Exploration, programs: dict[str, Program], options: Options) -> list[Saved]:
+    """One file for each group, of its first failure; as many as can be written, until Ctrl-C."""
+    saved: list[Saved] = []
+    try:
+        for group in found.groups()[:GROUPS_SAVED]:
+            outcome = group.outcomes[0]
+            if group.invariant == UNFINISHED:
+                continue
+            options.failures.mkdir(parents=True, exist_ok=True)
+            name = re.sub(r"[^a-z0-9]+", "-", f"{group.invariant} {group.where}".lower()).strip("-")[:60]
+            path = options.failures / f"{name}-{Path(outcome.program).stem.replace(':', '-')}-{outcome.seed}.json"
+            failure = examine(outcome, programs[outcome.program])
+            failure.save(path)
+            saved.append((group, failure, path))
+    except OSError as error:
+        print_error(f"cannot save failures in {options.failures}: {error.strerror}")
+    except KeyboardInterrupt:
+        found.interrupted = True
     return saved
 
 
@@ -169,7 +187,7 @@ def promise_of(invariant: str) -> str:
     return next((checker.promise for checker in INVARIANTS if checker.name == invariant), "")
 
 
-def report(found: Exploration, saved: list[tuple[Group, Failure, Path]], options: Options) -> Iterator[str]:
+def report(found: Exploration, saved: list[Saved], options: Options) -> Iterator[str]:
     """All lines of the report for people."""
     failed = len(found.failures)
     rate = f", {found.runs / found.wall_seconds * 60:.0f} runs per minute of one process" if found.wall_seconds else ""
@@ -178,11 +196,16 @@ def report(found: Exploration, saved: list[tuple[Group, Failure, Path]], options
         f"{stopped}{found.runs} runs of {options.program} on {options.setup.nodes} nodes: {found.runs - failed} right, "
         f"{failed} failed; {found.faults} faults, {found.virtual_seconds:.0f} virtual seconds{rate}"
     )
+    for outcome in found.calm_failures:
+        first = outcome.violations[0]
+        yield f"{outcome.program} fails without faults too: {first.invariant}: {first.where}"
     for group in found.groups():
         seeds = ", ".join(str(outcome.seed) for outcome in group.outcomes[:10])
         more = ", ..." if len(group.outcomes) > 10 else ""
         yield ""
         yield f"{len(group.outcomes)} x {group.invariant}: {group.where} (seeds {seeds}{more})"
+        if group.invariant == UNFINISHED:
+            yield f"    {group.first.text}"
     for _, failure, path in saved:
         yield ""
         yield from describe(failure)
@@ -204,6 +227,9 @@ def describe(failure: Failure) -> Iterator[str]:
     yield f"seed {failure.seed} of {failure.program} breaks {violation.invariant!r}{f': {promise}' if promise else ''}"
     yield f"  at {violation.at:.6f} s: {violation.where}"
     yield textwrap.indent(violation.text.strip(), "    ")
+    if violation.invariant == PROGRAM and failure.output:
+        yield "  the last that it has printed:"
+        yield from (f"    {line}" for line in failure.output.splitlines()[-OUTPUT_SHOWN:])
     faults = failure.plan.faults
     yield f"  plan: {_count(len(faults), 'fault')} on {_count(failure.setup.nodes, 'node')}"
     yield from (f"    {fault_in_words(fault)}" for fault in faults)
@@ -212,7 +238,7 @@ def describe(failure: Failure) -> Iterator[str]:
         yield from (f"    {line}" for line in failure.story[-STORY_SHOWN:])
 
 
-def as_data(found: Exploration, saved: list[tuple[Group, Failure, Path]]) -> dict[str, Any]:
+def as_data(found: Exploration, saved: list[Saved]) -> dict[str, Any]:
     """The report for programs."""
     from thornback.faults.coverage import report as coverage_report
 
@@ -221,6 +247,7 @@ def as_data(found: Exploration, saved: list[tuple[Group, Failure, Path]]) -> dic
         "runs": found.runs,
         "failed": len(found.failures),
         "interrupted": found.interrupted,
+        "fails_without_faults": [outcome.program for outcome in found.calm_failures],
         "faults": found.faults,
         "virtual_seconds": found.virtual_seconds,
         "wall_seconds": found.wall_seconds,

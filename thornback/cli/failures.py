@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -26,6 +28,14 @@ def _load(path: Path, any_version: bool) -> Failure:
     return failure
 
 
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CommandError(f"cannot write {path}: {error.strerror}", exit_codes.BAD_INPUT) from None
+
+
 def replay_failure(path: Path, any_version: bool, as_json: bool) -> None:
     """Make the run again and compare it.
 
@@ -37,7 +47,7 @@ def replay_failure(path: Path, any_version: bool, as_json: bool) -> None:
     failure = _load(path, any_version)
     try:
         found = replay(failure, any_version)
-    except FailureError as error:
+    except ValueError as error:
         raise CommandError(str(error), exit_codes.BAD_INPUT) from None
     if as_json:
         print_json(
@@ -78,7 +88,7 @@ def shrink_failure(path: Path, out: Path | None, max_runs: int, any_version: boo
         CommandError: the file cannot be used, or the failure does not happen again.
     """
     from thornback.faults.plan import Plan
-    from thornback.faults.shrink import shrink
+    from thornback.faults.shrink import NotAgain, shrink
 
     failure = _load(path, any_version)
     target = out or path.with_suffix(".shrunk.json")
@@ -89,11 +99,12 @@ def shrink_failure(path: Path, out: Path | None, max_runs: int, any_version: boo
 
     try:
         found = shrink(failure, max_runs, each=each)
-    except FailureError as error:
-        raise CommandError(str(error), exit_codes.BAD_INPUT) from None
     except ValueError as error:
+        raise CommandError(str(error), exit_codes.BAD_INPUT) from None
+    except NotAgain as error:
         raise CommandError(str(error), exit_codes.NOT_AGAIN) from None
-    found.failure.save(target)
+    with _writing(target):
+        found.failure.save(target)
     if as_json:
         print_json(
             {
@@ -109,7 +120,7 @@ def shrink_failure(path: Path, out: Path | None, max_runs: int, any_version: boo
     for line in describe(found.failure):
         typer.echo(line)
     left = len(found.failure.plan.faults)
-    more = "" if found.complete else "; --max-runs allows to look further"
+    more = "" if found.complete else "; fewer may do: it stopped at --max-runs, or at Ctrl-C"
     typer.echo(f"{left} of {found.faults_before} faults are left after {found.runs} runs{more}")
     typer.echo(f"saved as {target}")
 
@@ -127,13 +138,14 @@ def trace_failure(path: Path, out: Path | None, show: bool, any_version: bool, a
     timeline = Timeline()
     try:
         outcome = run_once(failure.find(), failure.seed, failure.plan, failure.setup, [timeline])
-    except FailureError as error:
+    except ValueError as error:
         raise CommandError(str(error), exit_codes.BAD_INPUT) from None
     base = out or path.with_suffix("")
     json_file, page = base.with_name(base.name + ".trace.json"), base.with_name(base.name + ".html")
     trace = timeline.trace()
-    json_file.write_text(to_json(trace), encoding="utf-8")
-    page.write_text(to_html(trace, f"{failure.program}, seed {failure.seed}"), encoding="utf-8")
+    with _writing(base):
+        json_file.write_text(to_json(trace), encoding="utf-8")
+        page.write_text(to_html(trace, f"{failure.program}, seed {failure.seed}"), encoding="utf-8")
     same = outcome.trace_hash == failure.trace_hash
     if as_json:
         print_json({"trace": str(json_file), "page": str(page), "entries": len(trace["traceEvents"]), "same": same})

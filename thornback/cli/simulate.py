@@ -64,7 +64,7 @@ def simulate(
     ] = None,
     max_failures: Annotated[int | None, typer.Option(help="Exploring: stop after so many failing runs.", min=1)] = None,
     run_limit: Annotated[
-        float | None, typer.Option(help="Exploring with several jobs: wall seconds after which a run is given up.")
+        float | None, typer.Option(help="Exploring: wall seconds after which a run is given up.", min=0.1)
     ] = None,
     failures: Annotated[Path, typer.Option(help="Exploring: the folder that failures are saved in.")] = Path(
         "thornback-failures"

@@ -30,7 +30,8 @@ class Job(msgspec.Struct, frozen=True):
     """One run that is to be made."""
 
     program: str
-    """As :func:`thornback.faults.program.find_program` takes it."""
+    text: str
+    """With the program, as :func:`thornback.faults.program.recorded_program` takes it."""
     arguments: tuple[str, ...]
     seed: int
     plan: Plan
@@ -64,6 +65,8 @@ class Exploration(msgspec.Struct):
     faults: int = 0
     failures: list[Outcome] = []
     interrupted: bool = False
+    calm_failures: list[Outcome] = []
+    """Of programs that fail without faults too, as far as that was tried to find out how long storms must last."""
     coverage: dict[str, int] = {}
     """See :mod:`thornback.faults.coverage`, if it was asked for."""
 
@@ -127,11 +130,11 @@ def storm_duration(calm: Outcome) -> float:
 
 
 def explore(
-    program: str | Path | Callable[[], Any] | Program,
+    program: str | Path | Callable[[], Any] | Program | list[Program],
     seeds: Iterable[int] = range(100),
     faults: str | Plan | PlanOf | None = STORM,
     setup: Setup | None = None,
-    jobs: int = 1,
+    jobs: int = 0,
     duration: float | None = None,
     max_failures: int | None = None,
     observers: Sequence[Observer] = (),
@@ -143,14 +146,14 @@ def explore(
     """Run a program with many seeds and check every invariant in each run.
 
     Args:
-        program: a file, ``workload:NAME``, ``workload:all`` (each seed runs every workload), or a function.
+        program: a file, ``workload:NAME``, ``workload:all`` (each seed runs every workload), a function, or several.
         seeds: one run each.
         faults: ``"storm"``: a random plan from the seed; ``"none"``; a plan; or a function that gives it by seed.
-        jobs: processes that run at the same time; 1 runs everything in this one. Functions run in this one only.
+        jobs: processes of their own that run at the same time; 0 runs everything in this one, as functions need it.
         duration: of storms, in virtual seconds; by default, twice as long as the program runs without faults.
         max_failures: stop after so many failing runs.
-        observers: see :func:`thornback.faults.run.run_once`; with one job only.
-        run_limit: wall seconds that a run may take; with several jobs only.
+        observers: see :func:`thornback.faults.run.run_once`; in this process only.
+        run_limit: wall seconds that a run may take; in processes of their own only.
         each: called with every outcome as it comes.
         arguments: what the program finds in ``sys.argv``, if it is a file.
         coverage: count which messages met which faults; see :mod:`thornback.faults.coverage`.
@@ -162,7 +165,8 @@ def explore(
     setup = setup or Setup()
     programs = programs_of(program, arguments)
     found = Exploration()
-    outcomes = _outcomes(programs, seeds, faults, setup, jobs, duration, observers, run_limit, coverage)
+    calm = found.calm_failures
+    outcomes = _outcomes(programs, seeds, faults, setup, jobs, duration, observers, run_limit, coverage, calm)
     try:
         for outcome in outcomes:
             found.add(outcome)
@@ -187,11 +191,12 @@ def _outcomes(
     observers: Sequence[Observer],
     run_limit: float | None,
     coverage: bool,
+    calm_failures: list[Outcome],
 ) -> Generator[Outcome, None, None]:
     by_name = {program.name: program for program in programs}
 
     def run(wanted: Iterator[Job], observers: Sequence[Observer] = ()) -> Generator[Outcome, None, None]:
-        if jobs <= 1:
+        if jobs == 0:
             for job in wanted:
                 yield run_once(by_name[job.program], job.seed, job.plan, job.setup, observers, coverage=job.coverage)
             return
@@ -199,16 +204,19 @@ def _outcomes(
 
         yield from run_jobs(wanted, jobs, run_limit)
 
-    if jobs > 1:
+    if jobs > 0:
         _check_portable(programs, observers)
     lengths = dict.fromkeys(by_name, SHORTEST_STORM if duration is None else duration)
     if duration is None and faults == STORM:
-        calm = (Job(program.name, program.arguments, 0, Plan(), setup) for program in programs)
-        lengths = {outcome.program: storm_duration(outcome) for outcome in run(calm)}
+        calm = (Job(program.name, program.text, program.arguments, 0, Plan(), setup) for program in programs)
+        for outcome in run(calm):
+            lengths[outcome.program] = storm_duration(outcome)
+            if not outcome.ok:
+                calm_failures.append(outcome)
     plans_of = {name: plans(faults, setup, length, also=by_name[name].faults) for name, length in lengths.items()}
     yield from run(
         (
-            Job(program.name, program.arguments, seed, plans_of[program.name](seed), setup, coverage)
+            Job(program.name, program.text, program.arguments, seed, plans_of[program.name](seed), setup, coverage)
             for seed in seeds
             for program in programs
         ),
@@ -219,10 +227,10 @@ def _outcomes(
 def _check_portable(programs: Sequence[Program], observers: Sequence[Observer]) -> None:
     """Several processes can run what has a name, and nobody of this process sees it."""
     if observers:
-        raise ValueError("observers see runs of this process; they need jobs=1")
+        raise ValueError("observers see runs of this process; they need jobs=0")
     for program in programs:
         if not program.text:
-            raise ValueError(f"the function {program.name} can only run in this process; it needs jobs=1")
+            raise ValueError(f"the function {program.name} can only run in this process; it needs jobs=0")
 
 
 def unfinished(job: Job, where: str, text: str, wall_seconds: float) -> Outcome:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
@@ -12,8 +14,9 @@ from multiprocessing.process import BaseProcess
 import msgspec
 
 from thornback.faults.explore import Job, unfinished
-from thornback.faults.program import find_program
+from thornback.faults.program import recorded_program
 from thornback.faults.run import Outcome, run_once
+from thornback.transports.parent_death import die_with
 
 RUNS_PER_PROCESS = 500
 """After so many a process is replaced, so that what user code leaves behind does not pile up."""
@@ -41,7 +44,7 @@ class _Worker:
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, far = context.Pipe()
-        self.process: BaseProcess = context.Process(target=_serve, args=(far,), daemon=True)
+        self.process: BaseProcess = context.Process(target=_serve, args=(far, os.getpid()), daemon=True)
         self.process.start()
         far.close()
         self.job: Job | None = None
@@ -115,13 +118,15 @@ class _Pool:
             worker.end()
 
 
-def _serve(connection: Connection) -> None:
+def _serve(connection: Connection, parent: int) -> None:
     """Make runs until the other side is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        die_with(parent, signal.SIGKILL)
     while True:
         try:
             job = msgspec.msgpack.decode(connection.recv_bytes(), type=Job)
         except (EOFError, OSError):
             return
-        program = find_program(job.program, job.arguments)
+        program = recorded_program(job.program, job.text, job.arguments)
         connection.send_bytes(_encode(run_once(program, job.seed, job.plan, job.setup, coverage=job.coverage)))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import binascii
 import functools
 import hashlib
 import platform
 from array import array
 from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -14,7 +16,7 @@ import msgspec
 import thornback
 from thornback.faults.invariants import Violation
 from thornback.faults.plan import Plan
-from thornback.faults.program import FileProgram, Program, ProgramError, find_program
+from thornback.faults.program import Program, ProgramError, find_program, recorded_program
 from thornback.faults.run import Outcome, Setup, run_once
 from thornback.faults.story import Story
 from thornback.simulator.world import World
@@ -38,6 +40,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     arguments: tuple[str, ...] = ()
     text: str
     """Its source, which is run if the file has changed or is gone."""
+    modules: dict[str, str] = {}
+    """Digests of the files beside it that it has imported, by their paths from its folder."""
     seed: int
     plan: Plan
     setup: Setup
@@ -76,20 +80,16 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         if not self.text:
             raise FailureError(f"{self.program} is a function; its source is not in the file")
         try:
-            program = find_program(self.program, self.arguments)
+            return recorded_program(self.program, self.text, self.arguments)
         except ProgramError as error:
-            if self.program.startswith("workload:"):
-                raise FailureError(str(error)) from None
-            return FileProgram(Path(self.program), self.text, self.arguments)
-        if program.text != self.text and isinstance(program, FileProgram):
-            return FileProgram(Path(self.program), self.text, self.arguments)
-        return program
+            raise FailureError(str(error)) from None
 
     @property
     def records(self) -> array[int]:
         """The journal, unpacked."""
         found: array[int] = array("H")
-        found.frombytes(b64decode(self.journal))
+        packed = b64decode(self.journal)
+        found.frombytes(packed[: len(packed) & ~1])
         return found
 
     def version_problem(self) -> str:
@@ -129,14 +129,30 @@ def load_failure(path: str | Path) -> Failure:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise FailureError(f"{path}: cannot read it: {error}") from None
+        raise FailureError(f"{path}: cannot read it: {error.strerror}") from None
     try:
+        found = msgspec.json.decode(data, type=_AnyFormat).format
+        if found != FORMAT:
+            raise FailureError(f"{path}: the file has format {found}; this version reads format {FORMAT}")
         failure = msgspec.json.decode(data, type=Failure)
-    except msgspec.DecodeError as error:
+        b64decode(failure.journal)
+    except (msgspec.DecodeError, RecursionError, binascii.Error) as error:
         raise FailureError(f"{path}: this is not a saved failure: {error}") from None
-    if failure.format != FORMAT:
-        raise FailureError(f"{path}: the file has format {failure.format}; this version reads format {FORMAT}")
+    problem = failure.plan.problem(failure.setup.nodes)
+    if problem is not None:
+        raise FailureError(f"{path}: plan.faults[{problem[0]}].{problem[1]}: {problem[2]}")
     return failure
+
+
+class _AnyFormat(msgspec.Struct):
+    """As much as files of every version have."""
+
+    format: int = FORMAT
+
+
+def digests_of(modules: Mapping[str, Path]) -> dict[str, str]:
+    """Of the contents of files, in hex, by the names of the files."""
+    return {name: hashlib.blake2b(modules[name].read_bytes(), digest_size=8).hexdigest() for name in sorted(modules)}
 
 
 class Journal:
@@ -171,6 +187,7 @@ def examine(outcome: Outcome, program: Program | None = None, note: str = "") ->
         program=program.name,
         arguments=program.arguments,
         text=program.text,
+        modules=digests_of(program.modules),
         seed=outcome.seed,
         plan=outcome.plan,
         setup=outcome.setup,

@@ -103,6 +103,10 @@ class Reset(Fault, frozen=True, kw_only=True, tag="reset"):
     a: NodeIndex
     b: NodeIndex
 
+    def problem(self) -> str:
+        """Why this fault is impossible; "" if it is not."""
+        return super().problem() or ("a and b must be two nodes" if self.a == self.b else "")
+
 
 class LoseMessage(Fault, frozen=True, kw_only=True, tag="lose_message"):
     """The next messages of one kind between nodes are lost, each once: a request, or the reply to one."""

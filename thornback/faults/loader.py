@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-from thornback.faults.base import Trigger, unknown
+from thornback.faults.base import Fault, Trigger, unknown
 from thornback.faults.plan import KINDS, Plan
 
 
@@ -28,7 +29,7 @@ def load_plan(path: str | Path, nodes: int | None = None) -> Plan:
         PlanError: the file cannot be read or is not a plan for such a cluster.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise PlanError(f"{path}: cannot read the plan: {reason}; a plan is a JSON file, storm or none") from None
@@ -42,13 +43,15 @@ def parse_plan(text: str, source: str = "plan", nodes: int | None = None) -> Pla
         PlanError: this is not a plan for such a cluster.
     """
     try:
-        data = json.loads(text, parse_constant=_no_constant)
+        data = json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         raise PlanError(f"{source}:{error.lineno}: this is not JSON: {error.msg}") from None
-    except _NotFinite as error:
-        raise PlanError(f"{source}: this is not JSON: {error} is not a number that JSON has") from None
+    except (RecursionError, ValueError) as error:
+        raise PlanError(f"{source}: this JSON cannot be a plan: {error}") from None
+    if isinstance(data, dict):
+        data.pop("$schema", None)
     try:
-        plan = msgspec.json.decode(text, type=Plan)
+        plan = msgspec.convert(data, Plan)
     except msgspec.ValidationError as error:
         raise PlanError(_explained(str(error), text, data, source)) from None
     problem = None if nodes is None else plan.problem(nodes)
@@ -59,12 +62,24 @@ def parse_plan(text: str, source: str = "plan", nodes: int | None = None) -> Pla
     return plan
 
 
-class _NotFinite(ValueError):
-    pass
-
-
 def _no_constant(name: str) -> Any:
-    raise _NotFinite(name)
+    raise ValueError(f"{name} is not a number that JSON has")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is too large")
+    return number
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{repeated!r} is there twice in one object, which has {', '.join(names)}")
+    return found
 
 
 def _explained(message: str, text: str, data: Any, source: str) -> str:
@@ -89,7 +104,16 @@ def _in_words(reason: str, path: list[str | int], data: Any) -> str:
     limit = re.match(r"Expected `\w+` ([<>]=? .*)", reason)
     if limit is not None and isinstance(value, (int, float)):
         return f"{value:g} is not possible: it must be {limit[1]}"
+    if reason.startswith("Invalid enum value"):
+        return unknown(str(path[-1]), str(value), _choices(KINDS[_at(data, path[:-1])["kind"]], str(path[-1])))
     return reason
+
+
+def _choices(kind: type[Fault], field: str) -> tuple[str, ...]:
+    """The texts that a field may have."""
+    allowed = next(each.type for each in msgspec.structs.fields(kind) if each.name == field)
+    literals = (allowed, *get_args(allowed))
+    return tuple(name for each in literals if get_origin(each) is Literal for name in get_args(each))
 
 
 def _fields(path: list[str | int], value: Any) -> tuple[str, ...]:

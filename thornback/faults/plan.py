@@ -190,4 +190,5 @@ def json_schema() -> dict[str, Any]:
     for field, names in (("message", MESSAGE_NAMES), ("event", EVENTS)):
         triggers[field] = {"enum": [*names, None], "default": None}
     schema["$defs"]["LoseMessage"]["properties"]["message"] = {"enum": list(MESSAGE_NAMES)}
+    schema["$defs"]["Plan"]["properties"]["$schema"] = {"type": "string"}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Thornback fault plan", **schema}

@@ -31,6 +31,8 @@ class CrashWorker(Fault, frozen=True, kw_only=True, tag="crash_worker"):
         """Why this fault is impossible; "" if it is not."""
         if sum(each is not None for each in (self.at, self.after, self.moment)) != 1:
             return "crash_worker needs one of at (seconds), after (a message or event) and moment (of a task)"
+        if self.nth > 1 and self.moment is None:
+            return "nth goes with moment: of which task it is"
         return super().problem()
 
 

@@ -7,17 +7,28 @@ import hashlib
 import importlib
 import inspect
 import linecache
+import os
 import sys
-from collections.abc import Callable, Sequence
+import sysconfig
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
+import thornback
 from thornback.faults.invariants.custom import CustomChecker, declared_in
 from thornback.faults.workloads import WORKLOADS, faults_of, node_of
 from thornback.simulator.cluster import Machines
 
 WORKLOAD = "workload:"
+_INSTALLED = tuple(
+    os.path.join(path, "")
+    for path in (
+        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+        os.path.dirname(thornback.__file__),
+    )
+)
+"""Where modules are that do not belong to programs, even if a program stands above them."""
 
 
 class ProgramError(ValueError):
@@ -36,9 +47,11 @@ class Program:
         text: its source, "" if that is not known.
         file: where its source is, for tracebacks.
         arguments: what it finds in ``sys.argv``.
+        modules: files beside it that its last run has imported, by their paths from its folder.
     """
 
     arguments: tuple[str, ...] = ()
+    modules: Mapping[str, Path] = MappingProxyType({})
 
     def __init__(self, name: str, text: str, file: str) -> None:
         self.name = name
@@ -93,22 +106,27 @@ class FileProgram(Program):
         sys.modules["__main__"], sys.argv = module, [self.file, *self.arguments]
         sys.path.insert(0, folder)
         try:
-            exec(compile(self.text, self.file, "exec"), module.__dict__)
+            exec(compile(self.text, self.file, "exec", dont_inherit=True), module.__dict__)
         except SystemExit as end:
             if end.code not in (None, 0):
-                raise ProgramFailed(f"the program has exited with {end.code!r}") from None
+                failed = ProgramFailed(f"the program has exited with {end.code!r}")
+                raise failed.with_traceback(end.__traceback__) from None
         finally:
             sys.modules["__main__"], sys.argv = saved
             sys.path.remove(folder)
-            _forget_modules(folder, known)
+            self.modules = _forget_modules(folder, known)
             module.__dict__.clear()
 
 
-def _forget_modules(folder: str, known: set[str]) -> None:
+def _forget_modules(folder: str, known: set[str]) -> dict[str, Path]:
+    """Have the modules from a folder imported anew next time; returns their files."""
+    beside, found = os.path.join(folder, ""), {}
     for name in [name for name in sys.modules if name not in known]:
         file = getattr(sys.modules[name], "__file__", None) or ""
-        if file.startswith(folder):
+        if file.startswith(beside) and not file.startswith(_INSTALLED):
             del sys.modules[name]
+            found[file.removeprefix(beside)] = Path(file)
+    return found
 
 
 class ModuleProgram(Program):
@@ -161,7 +179,7 @@ def find_program(what: str | Path | Callable[[], Any] | Program, arguments: Sequ
     """The program with that path, workload with that name (``workload:shuffle``), or function.
 
     Raises:
-        ProgramError: there is none, or it cannot be read.
+        ProgramError: there is none, it cannot be read, or it is no Python.
     """
     if isinstance(what, Program):
         return what
@@ -171,15 +189,32 @@ def find_program(what: str | Path | Callable[[], Any] | Program, arguments: Sequ
         return _workload(str(what))
     path = Path(what)
     try:
-        return FileProgram(path, path.read_text(encoding="utf-8"), arguments)
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+        compile(text, str(path), "exec", dont_inherit=True)
+    except SyntaxError as error:
+        raise ProgramError(f"{path}:{error.lineno}: {error.msg}") from None
+    except (OSError, ValueError) as error:
         if not path.is_file():
             raise ProgramError(f"there is no program {path}; {_choices()}") from None
         raise ProgramError(f"cannot read the program {path}: {error}") from None
+    return FileProgram(path, text, arguments)
 
 
-def programs_of(what: str | Path | Callable[[], Any] | Program, arguments: Sequence[str] = ()) -> list[Program]:
+def recorded_program(name: str, text: str, arguments: Sequence[str] = ()) -> Program:
+    """The program of that name with the source that it had, whatever its file holds now.
+
+    Raises:
+        ProgramError: it is a workload that does not exist.
+    """
+    return find_program(name) if name.startswith(WORKLOAD) else FileProgram(Path(name), text, arguments)
+
+
+def programs_of(
+    what: str | Path | Callable[[], Any] | Program | list[Program], arguments: Sequence[str] = ()
+) -> list[Program]:
     """As :func:`find_program`; ``workload:all`` stands for all workloads."""
+    if isinstance(what, list):
+        return what
     if what == f"{WORKLOAD}all":
         return [find_program(WORKLOAD + name) for name in WORKLOADS]
     return [find_program(what, arguments)]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,7 +13,7 @@ import msgspec
 from thornback.core.messages import Message
 from thornback.faults.explore import Job
 from thornback.faults.explore_jobs import run_jobs
-from thornback.faults.failure import Failure, FailureError, Journal
+from thornback.faults.failure import Failure, FailureError, Journal, digests_of
 from thornback.faults.program import Program
 from thornback.faults.run import Outcome, run_once
 from thornback.faults.story import event_in_words, message_in_words
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 BEFORE = 5
 """Events that are shown before the first that differs."""
+HASH_SEEDS = ("0", "1", "2", "3")
+"""With each of which a set of two strings has the same order in one of eight cases."""
 MOST_SUSPECTS = 5
 
 
@@ -78,7 +83,10 @@ def _divergence(failure: Failure, program: Program, journal: Journal, outcome: O
     if again != here:
         common = min(len(again), len(here))
         first = min(first, next((index for index in range(common) if again[index] != here[index]), common))
-        cause = f"the program itself is not deterministic: two replays differ from each other{_suspects(program)}"
+        cause = (
+            "the program itself is not deterministic: two replays differ from each other (addresses, files that it "
+            f"writes, what it leaves in modules){_suspects(program)}"
+        )
     elif problem:
         cause = problem
     else:
@@ -91,14 +99,39 @@ def _cause_outside(failure: Failure, program: Program, outcome: Outcome) -> str:
     """Two replays in this process are equal, and the recorded run is another one."""
     if program.text != failure.text:
         return "the source of the program has changed since"
-    job = Job(program.name, program.arguments, failure.seed, failure.plan, failure.setup)
-    elsewhere = next(run_jobs(iter([job]), 1, None))
-    if elsewhere.trace_hash != outcome.trace_hash:
-        return (
-            "the program depends on its process (order of sets of strings, id(), hash(), addresses, environment)"
-            f"{_suspects(program)}"
-        )
+    digests = digests_of(program.modules)
+    changed = sorted(name for name, _ in digests.items() ^ failure.modules.items())
+    if changed:
+        return f"what the program imports has changed since: {', '.join(dict.fromkeys(changed))}"
+    first = _hash_elsewhere(program, failure, HASH_SEEDS[0])
+    if any(_hash_elsewhere(program, failure, seed) != first for seed in HASH_SEEDS[1:]):
+        if _hash_elsewhere(program, failure, HASH_SEEDS[0]) == first:
+            return f"the program depends on the order of a set of strings, or on hash(){_suspects(program)}"
+        return f"the program depends on its process (id(), addresses) or on the time{_suspects(program)}"
+    if first != outcome.trace_hash:
+        return f"the program depends on its process (id(), addresses, what it has imported){_suspects(program)}"
     return f"the program depends on something outside of it: files, environment, machine, time{_suspects(program)}"
+
+
+def _hash_elsewhere(program: Program, failure: Failure, hash_seed: str) -> str:
+    """Of the trace in a process of its own, whose strings have other hashes than here."""
+    job = Job(program.name, program.text, program.arguments, failure.seed, failure.plan, failure.setup)
+    with _environment("PYTHONHASHSEED", hash_seed):
+        [outcome] = run_jobs(iter([job]), 1, None)
+    return outcome.trace_hash
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 class _Locator:
@@ -146,8 +179,12 @@ _SUSPECT_CALLS = {
     "TemporaryDirectory": "names of temporary files are not fixed",
     "getenv": "the environment is not simulated",
     "listdir": "the order of files is not fixed",
+    "scandir": "the order of files is not fixed",
+    "walk": "the order of files is not fixed",
     "iterdir": "the order of files is not fixed",
     "glob": "the order of files is not fixed",
+    "rglob": "the order of files is not fixed",
+    "datetime64": "numpy.datetime64('now') is the time of this machine",
     "getrefcount": "counts of references are not fixed",
     "run": "other programs are not simulated",
     "Popen": "other programs are not simulated",
@@ -158,13 +195,19 @@ _SUSPECT_CALLS = {
 def suspects(text: str) -> list[str]:
     """Places in a program's source where it may be not deterministic, with the reason."""
     found: dict[int, str] = {}
-    for node in ast.walk(ast.parse(text)):
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             called = node.func
             name = called.id if isinstance(called, ast.Name) else getattr(called, "attr", "")
             owner = getattr(getattr(called, "value", None), "id", "")
             if name in _SUSPECT_CALLS and (name != "run" or owner == "subprocess"):
                 found[node.lineno] = f"line {node.lineno}: {_SUSPECT_CALLS[name]}"
+            elif any(isinstance(each.value, ast.Name) and each.value.id in ("hash", "id") for each in node.keywords):
+                found[node.lineno] = f"line {node.lineno}: {_SUSPECT_CALLS['hash']}, and so does id()"
         elif isinstance(node, ast.Attribute) and node.attr == "environ":
             found[node.lineno] = f"line {node.lineno}: the environment is not simulated"
         elif isinstance(node, (ast.Set, ast.SetComp)):
@@ -175,5 +218,8 @@ def suspects(text: str) -> list[str]:
 
 
 def _suspects(program: Program) -> str:
-    found = suspects(program.text)[:MOST_SUSPECTS]
-    return "; look at " + "; ".join(found) if found else ""
+    found = suspects(program.text)
+    for name, path in program.modules.items():
+        if path.suffix == ".py":
+            found += [f"{name} {each}" for each in suspects(path.read_text(encoding="utf-8"))]
+    return "; look at " + "; ".join(found[:MOST_SUSPECTS]) if found else ""

@@ -14,6 +14,7 @@ import msgspec
 
 from thornback.faults import invariants
 from thornback.faults.coverage import Coverage
+from thornback.faults.interrupts import interrupted_afterwards
 from thornback.faults.invariants import Monitor, Violation, custom
 from thornback.faults.invariants.liveness import Returns
 from thornback.faults.plan import Plan
@@ -124,7 +125,13 @@ def run_once(
     watching: list[Observer] = [*observers, met] if coverage else [*observers]
     for observe in watching:
         observe(world)
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output), _active(checks), world:
+    with (
+        interrupted_afterwards(),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(output),
+        _active(checks),
+        world,
+    ):
         run = _Run(world, program, plan, setup, checks)
         run.go()
         stats: Mapping[str, Any] = world.stats

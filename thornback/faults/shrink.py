@@ -32,11 +32,15 @@ class Shrunk(msgspec.Struct, frozen=True):
     """How many runs it took."""
     faults_before: int
     complete: bool
-    """Whether nothing more could be taken away; False: the limit of runs came first."""
+    """Whether nothing more could be taken away; False: the limit of runs, or Ctrl-C, came first."""
 
 
 class OutOfRuns(Exception):
     """The limit is reached."""
+
+
+class NotAgain(Exception):
+    """The failure does not happen again."""
 
 
 class Shrinker:
@@ -58,7 +62,7 @@ class Shrinker:
         self.setup = Setup()
 
     def shrink(self, plan: Plan, setup: Setup) -> bool:
-        """Leave the smallest plan and setup in :attr:`plan` and :attr:`setup`; False if runs were used up before."""
+        """Leave the smallest plan and setup in :attr:`plan` and :attr:`setup`; False if it was stopped before."""
         self.plan, self.setup = plan, setup
         try:
             self._drop_faults()
@@ -67,7 +71,7 @@ class Shrinker:
                 changed = self._fewer_nodes() or self._simplify()
                 if changed:
                     self._drop_faults()
-        except OutOfRuns:
+        except (OutOfRuns, KeyboardInterrupt):
             return False
         return True
 
@@ -195,7 +199,8 @@ def shrink(
 
     Raises:
         FailureError: the program cannot be found.
-        ValueError: the failure does not happen again even with its whole plan.
+        NotAgain: the failure does not happen again even with its whole plan.
+        ValueError: there is no such cluster.
     """
     program = program or failure.find()
     outcomes: dict[bytes, Outcome] = {}
@@ -209,7 +214,7 @@ def shrink(
         return bool(matching)
 
     if not fails(failure.plan, failure.setup):
-        raise ValueError(f"the failure does not happen again: {failure.violation.invariant}, {failure.violation.where}")
+        raise NotAgain(f"the failure does not happen again: {failure.violation.invariant}, {failure.violation.where}")
     shrinker = Shrinker(fails, max_runs - 1, lambda runs, plan: each(runs + 1, plan))
     complete = shrinker.shrink(failure.plan, failure.setup)
     smallest = outcomes[msgspec.json.encode((shrinker.plan.faults, shrinker.setup))]
