@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import time
@@ -255,6 +256,29 @@ def test_users_declare_invariants_of_their_own() -> None:
     assert outcome.violations[0].invariant == "no task of ours is retried"
     with pytest.raises(ValueError, match="on= names events"):
         invariant("never asked")
+    with pytest.raises(ValueError, match=r"no event 'task\.strated'; did you mean task\.started"):
+        invariant("misspelt", on="task.strated")
+
+
+def test_an_error_in_an_invariant_of_a_user_is_not_blamed_on_the_engine() -> None:
+    def program() -> None:
+        @invariant("mistaken", on="task.started")
+        def mistaken(event: Any) -> Any:
+            return event.nothing
+
+        assert ray.get(ray.remote(abs).remote(-1)) == 1
+
+    [violation] = run_once(program, setup=SMALL).violations
+    assert violation.invariant == "mistaken"
+    assert "the check itself has failed: AttributeError at test_explore.py:" in violation.text
+
+
+def test_invariants_of_users_can_look_at_every_event_of_the_engine() -> None:
+    package = Path(ray.__file__).parent
+    for part in ("core", "simulator"):
+        for path in (package / part).rglob("*.py"):
+            for kind in re.findall(r'\.event\(\s*"([a-z_.]+)"', path.read_text()):
+                invariant("of any kind", on=kind)
 
 
 def test_a_program_that_does_not_exist_is_refused_with_the_choices() -> None:

@@ -3,13 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from thornback.faults.base import EVENTS, unknown
 from thornback.faults.invariants.base import Checker, Unsettled
 from thornback.faults.invariants.monitor import Monitor
 
 if TYPE_CHECKING:
     from thornback.simulator.world import World
+
+
+_EVENTS = (
+    *EVENTS,
+    "actor.registered",
+    "fault",
+    "gcs.committed",
+    "group.registered",
+    "lease.cpu",
+    "memory.given",
+    "memory.taken",
+    "node.up",
+    "nodes.slow",
+    "object.owner_died",
+    "object.pinned",
+    "object.read",
+    "object.released",
+    "object.unpinned",
+    "process.end",
+    "process.start",
+    "task.cancel",
+    "task.speculated",
+    "waits.cycle",
+    "warning",
+)
+"""All that an invariant can look at."""
 
 
 class Event(NamedTuple):
@@ -35,7 +64,8 @@ Decorated = TypeVar("Decorated", bound=Check)
 class CustomChecker(Checker):
     """Calls one function of the user.
 
-    It breaks its promise by raising AssertionError, or by returning a text or False.
+    It breaks its promise by raising AssertionError, or by returning a text or False. What else it raises is reported as
+    an error of the check, rather than of the engine.
     """
 
     def __init__(self, name: str, check: Check, on: Sequence[str], at_end: bool) -> None:
@@ -65,6 +95,10 @@ class CustomChecker(Checker):
             found = self._check(argument)
         except AssertionError as error:
             return str(error) or f"{self.name}: the assertion failed"
+        except Exception as error:
+            place = extract_tb(error.__traceback__)[-1]
+            at = f"{Path(place.filename).name}:{place.lineno}"
+            return f"the check itself has failed: {type(error).__name__} at {at}: {error}"
         if found is False:
             return f"{self.name} does not hold"
         return found if isinstance(found, str) else ""
@@ -94,11 +128,14 @@ def invariant(name: str, on: str | Sequence[str] = (), at_end: bool = False) -> 
             ended; it is asked again until it holds or time is up.
 
     Raises:
-        ValueError: neither ``on`` nor ``at_end`` says when to call it.
+        ValueError: neither ``on`` nor ``at_end`` says when to call it, or there is no such kind of event.
     """
     kinds = (on,) if isinstance(on, str) else tuple(on)
     if not kinds and not at_end:
         raise ValueError(f"invariant {name!r}: on= names events to look at, or at_end=True looks at the end of the run")
+    for kind in kinds:
+        if kind not in _EVENTS:
+            raise ValueError(f"invariant {name!r}: {unknown('event', kind, _EVENTS)}")
 
     def register(function: Decorated) -> Decorated:
         def make() -> CustomChecker:
