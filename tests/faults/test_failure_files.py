@@ -263,8 +263,9 @@ def test_simpler_faults_are_valid_and_differ() -> None:
 def test_a_timeline_has_tasks_faults_and_arrows_between_nodes(failure: Failure) -> None:
     timeline = Timeline()
     run_once(failure.find(), failure.seed, failure.plan, failure.setup, [timeline])
-    trace = timeline.trace()
+    trace = timeline.trace([failure.violation])
     entries = trace["traceEvents"]
+    assert any(entry["name"] == "broken: the program" and entry["s"] == "g" for entry in entries)
     assert json.loads(json.dumps(trace)) == trace
     for entry in entries:
         assert {"ph", "name", "pid"} <= entry.keys()
@@ -366,7 +367,9 @@ def test_coverage_says_which_messages_met_which_faults_and_which_never_did(failu
     assert "delay" in found["hit"]["Heartbeat"]["in flight"]
     assert found["hit"]["PushActorTasks"]["handled"] == {"crash_worker": 1}
     assert "crash_worker" not in found["faults_never_met"]
+    assert found["faults"]["crash_node"] == 1
     assert "pause_node" in found["faults_never_met"]
+    assert "pause_node" in found["faults_never_happened"] and "slow_node" not in found["faults_never_happened"]
     assert "CreateGroup" in found["messages_never_hit"]
     assert any(line.startswith("Heartbeat") for line in as_text(found))
 

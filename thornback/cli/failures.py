@@ -142,7 +142,7 @@ def trace_failure(path: Path, out: Path | None, show: bool, any_version: bool, a
         raise CommandError(str(error), exit_codes.BAD_INPUT) from None
     base = out or path.with_suffix("")
     json_file, page = base.with_name(base.name + ".trace.json"), base.with_name(base.name + ".html")
-    trace = timeline.trace()
+    trace = timeline.trace(outcome.violations)
     with _writing(base):
         json_file.write_text(to_json(trace), encoding="utf-8")
         page.write_text(to_html(trace, f"{failure.program}, seed {failure.seed}"), encoding="utf-8")
@@ -152,6 +152,8 @@ def trace_failure(path: Path, out: Path | None, show: bool, any_version: bool, a
     else:
         typer.echo(f"{json_file}: {len(trace['traceEvents'])} entries, for ui.perfetto.dev or about:tracing")
         typer.echo(f"{page}: a page that shows them by itself")
+        if timeline.left_out:
+            typer.echo(f"{timeline.left_out} later messages have no arrows: there are too many")
         if not same:
             typer.echo("this is another run than the recorded one: thornback replay says why")
     if show:

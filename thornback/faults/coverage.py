@@ -22,6 +22,8 @@ PHASES = (SENT, IN_FLIGHT, ARRIVING, HANDLED)
 """Sent: the fault hit its sender while it was under way. In flight: the link had the fault when it was sent. Arriving:
 the fault hit its receiver while it was under way. Handled: the fault hit its receiver at most :data:`JUST_NOW` after it
 was handled."""
+HAPPENED = "happened"
+"""Instead of a phase, with no message: how often a fault has happened, whatever it met."""
 JUST_NOW = 1_000_000
 """Nanoseconds."""
 
@@ -95,6 +97,7 @@ class Coverage:
         if kind == "process.end":
             self._under_way = {key: kinds for key, kinds in self._under_way.items() if subject not in key}
         elif kind == "fault":
+            self._count("", HAPPENED, str(detail))
             self._hit(time, str(detail), self._targets(subject))
 
     def _targets(self, subject: bytes) -> tuple[bytes, ...]:
@@ -139,7 +142,11 @@ def report(total: Mapping[str, int]) -> dict[str, Any]:
     """What was hit and what never, for JSON: counts by kind of message and phase, and lists of what is missing."""
     cells = [tuple(name.split("|")) for name in total]
     hit: dict[str, dict[str, dict[str, int]]] = {}
+    happened: dict[str, int] = {}
     for (message, phase, fault), count in zip(cells, total.values(), strict=True):
+        if phase == HAPPENED:
+            happened[fault] = count
+            continue
         hit.setdefault(message, {}).setdefault(phase, {})[fault] = count
     names = sorted(message.__name__ for message in MESSAGES)
     return {
@@ -150,7 +157,9 @@ def report(total: Mapping[str, int]) -> dict[str, Any]:
             for name in names
             if name in hit and len(hit[name]) < len(PHASES)
         },
-        "faults_never_met": sorted(set(KINDS) - {cell[2] for cell in cells}),
+        "faults": happened,
+        "faults_never_met": sorted(set(KINDS) - {fault for _, phase, fault in cells if phase != HAPPENED}),
+        "faults_never_happened": sorted(set(KINDS) - set(happened)),
     }
 
 
@@ -164,5 +173,9 @@ def as_text(found: Mapping[str, Any]) -> list[str]:
         faults = sorted({fault for by_fault in phases.values() for fault in by_fault})
         lines.append(f"{message:<22} {counts}   {', '.join(faults)}")
     lines.append(f"messages that met no fault: {', '.join(found['messages_never_hit']) or 'none'}")
-    lines.append(f"faults that met no message: {', '.join(found['faults_never_met']) or 'none'}")
+    met_none = [
+        f"{fault} ({found['faults'][fault]})" for fault in found["faults_never_met"] if fault in found["faults"]
+    ]
+    lines.append(f"faults that happened (so often) and met no message: {', '.join(met_none) or 'none'}")
+    lines.append(f"faults that never happened: {', '.join(found['faults_never_happened']) or 'none'}")
     return lines

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from thornback.core.ids import GCS, Address, is_node, short
 from thornback.core.messages import Message
+from thornback.faults.invariants import Violation
 from thornback.faults.story import in_text
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Timeline:
         """When it began, its name, and its place among those that run at the same time in its process."""
         self._sent: dict[tuple[int, Address, Address], int] = {}
         self._arrows = 0
+        self.left_out = 0
+        """Messages after the first :data:`MOST_ARROWS`."""
         self._world: World | None = None
 
     def __call__(self, world: World) -> None:
@@ -116,7 +119,10 @@ class Timeline:
         name = type(message).__name__
         sent = self._sent.pop((cause, sender, to), None)
         source, target = self._lane(sender), self._lane(to)
-        if sent is None or source[0] == target[0] or self._arrows >= MOST_ARROWS:
+        if sent is None or source[0] == target[0]:
+            return
+        if self._arrows >= MOST_ARROWS:
+            self.left_out += 1
             return
         self._arrows += 1
         common = {"cat": "message", "id": self._arrows}
@@ -127,9 +133,12 @@ class Timeline:
 
     # --- Results
 
-    def trace(self) -> dict[str, Any]:
-        """The whole run."""
+    def trace(self, violations: Iterable[Violation] = ()) -> dict[str, Any]:
+        """The whole run, with marks where promises were broken."""
         assert self._world is not None
+        for broken in violations:
+            name, args = f"broken: {broken.invariant}", {"where": broken.where}
+            self._add("i", name, round(broken.at * 1e9), (1, 1), s="g", cat="fault", args=args)
         for key in list(self._running):
             self._ended(self._world.engine._now, key, "still running")
         entries = sorted(self._entries, key=lambda entry: (entry["ts"], -entry.get("dur", 0.0)))
