@@ -10,9 +10,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.faults.test_failure_files import COUNTER
+from thornback.cli import explore
+from thornback.faults.explore import Job, unfinished
+from thornback.faults.plan import Plan
+from thornback.faults.run import Setup
 
 COMMAND = [sys.executable, "-m", "thornback.cli"]
 PLAN = '{"faults": [{"kind": "crash_worker", "node": 0, "at": 1.2}, {"kind": "slow_node", "node": 1, "factor": 2}]}'
@@ -143,6 +148,26 @@ def test_interruption_reports_what_was_found_and_leaves_no_process(folder: Path)
     assert process.returncode == 130, errors
     assert json.loads(out)["interrupted"] is True
     assert "Traceback" not in errors
+
+
+def test_runs_end_when_the_command_is_killed(folder: Path) -> None:
+    (folder / "endless.py").write_text("open('begun', 'w')\nwhile True:\n    pass\n")
+    with subprocess.Popen([*COMMAND, "simulate", "endless.py", "--seeds", "0:2"], cwd=folder) as process:
+        while not (folder / "begun").exists():
+            time.sleep(0.05)
+        children = psutil.Process(process.pid).children()
+        process.kill()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert children and not alive
+
+
+def test_progress_is_told_in_lines_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(explore, "TELL_EVERY", 0)
+    with explore._progress(2) as each:
+        each(unfinished(Job("p.py", "", (), 1, Plan(), Setup()), "it takes too long", "", 1.0))
+    assert capsys.readouterr().err == "1 of 2 runs, 1 failed\n"
 
 
 @pytest.mark.parametrize(

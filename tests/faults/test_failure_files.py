@@ -362,9 +362,11 @@ def test_a_page_shows_itself_without_a_network(failure: Failure) -> None:
 
 def test_coverage_says_which_messages_met_which_faults_and_which_never_did(failure: Failure) -> None:
     trigger = p.Trigger(message="PushActorTasks", count=2)
-    plan = Plan(faults=(*STORM.faults, p.CrashWorker(node=0, after=trigger)))
+    lost = p.LoseMessage(message="Heartbeat", at=1)
+    plan = Plan(faults=(*STORM.faults, p.CrashWorker(node=0, after=trigger), lost))
     found = report(run_once(failure.find(), failure.seed, plan, failure.setup, coverage=True).coverage)
     assert "delay" in found["hit"]["Heartbeat"]["in flight"]
+    assert found["hit"]["Heartbeat"]["in flight"]["lose_message"] == 1
     assert found["hit"]["PushActorTasks"]["handled"] == {"crash_worker": 1}
     assert "crash_worker" not in found["faults_never_met"]
     assert found["faults"]["crash_node"] == 1

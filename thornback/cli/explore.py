@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,8 @@ OUTPUT_SHOWN = 5
 STORY_SHOWN = 24
 """Lines of a story on the screen; the file has more."""
 GROUPS_SAVED = 20
+TELL_EVERY = 60.0
+"""Seconds between lines about progress, where there is no bar."""
 
 
 class Options(msgspec.Struct, kw_only=True):
@@ -125,13 +128,13 @@ def exit_code(found: Exploration) -> int:
 
 @contextmanager
 def _progress(runs: int) -> Iterator[Callable[[Outcome], None]]:
-    """A bar on stderr, if that is a terminal."""
+    """On stderr: a bar, if that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda outcome: None
+        yield _lines(runs)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
@@ -143,6 +146,20 @@ def _progress(runs: int) -> Iterator[Callable[[Outcome], None]]:
             progress.update(task, advance=1, description=f"exploring, {failed} failed" if failed else "exploring")
 
         yield each
+
+
+def _lines(runs: int) -> Callable[[Outcome], None]:
+    """A line every now and then, for logs."""
+    done, failed, told = 0, 0, time.monotonic()
+
+    def each(outcome: Outcome) -> None:
+        nonlocal done, failed, told
+        done, failed = done + 1, failed + (not outcome.ok)
+        if time.monotonic() >= told + TELL_EVERY:
+            told = time.monotonic()
+            print(f"{done} of {runs} runs, {failed} failed", file=sys.stderr, flush=True)
+
+    return each
 
 
 # --- Files

@@ -80,6 +80,9 @@ class Coverage:
         effects = {fault for field, fault in LINK_EFFECTS.items() if getattr(rule, field)}
         if rule.bandwidth != 1.0:
             effects.add("bandwidth")
+        for losing in network.losing if target.node is not source.node else ():
+            if losing.left and losing.message in kinds and losing.sender in (None, source.node.index):
+                effects.add("lose_message")
         for fault in sorted(effects):
             for kind in kinds:
                 self._count(kind, IN_FLIGHT, fault)
