@@ -10,9 +10,11 @@ import random
 import secrets
 import socket
 import subprocess
+import sys
 import threading
 import time
 import uuid
+from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
 
@@ -160,6 +162,18 @@ REFUSED = {
 def test_what_cannot_be_simulated_is_refused(what: str) -> None:
     with simulate(nodes=1), pytest.raises(NotSimulatedError, match=what):
         REFUSED[what]()
+
+
+def test_a_program_that_imports_a_thread_pool_is_told_that_there_are_no_threads(tmp_path: Path) -> None:
+    program = tmp_path / "pool.py"
+    program.write_text(
+        "import thornback.simulator\n"
+        "with thornback.simulator.simulate(nodes=1):\n"
+        "    from concurrent.futures import ThreadPoolExecutor\n"
+        "    ThreadPoolExecutor().submit(print)\n"
+    )
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False)
+    assert "NotSimulatedError: threading.Thread: simulated programs run in one thread" in done.stderr
 
 
 def test_locks_of_a_threaded_actor_let_others_go_on() -> None:

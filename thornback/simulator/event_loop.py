@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
+import concurrent.futures.thread  # whose lock must be a real one: it is not made in a simulation
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
