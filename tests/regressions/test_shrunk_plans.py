@@ -118,6 +118,9 @@ CASES: dict[str, Case] = {
     "a task that waits for a node with no room, which then dies, is refused": Case(
         "mixed", 5, (108,), (p.CrashRaylet(at=1.0, node=2, orphans_live=0.0, restart_after=2.8454),)
     ),
+    "what a driver has made ends with it, though its node had not heard of it before it ended": Case(
+        "drivers", 2, (1, 2), (p.Cut(a=[1], at=0.5, until=8.0, within="driver_node"),)
+    ),
     "a task whose worker was ended for want of memory has one attempt more, which is not one too many": Case(
         "attempts", 6, (2023,), (p.CrashGcs(at=1.7775, restart_after=1.4662), p.OutOfMemory(at=2.7232, node=4)), QUICK
     ),

@@ -293,9 +293,11 @@ class Raylet:
         return 0 if worker is None else worker.job_id
 
     def peer_down(self, address: Address, reason: str) -> None:
-        """A process of this node closed its connection; for a driver that is its end."""
-        self._joining.pop(address, None)
-        if self.drivers.pop(address, None) is not None:
+        """A process of this node closed its connection; for a driver that is its end. The GCS may know one that has not
+        come up here."""
+        if address in self.drivers or address in self._joining:
+            self._joining.pop(address, None)
+            self.drivers.pop(address, None)
             self._process_ended(address, reason or "the driver has ended")
 
     def worker_exited(self, worker_id: WorkerId, detail: str) -> None:
