@@ -141,6 +141,32 @@ def test_calls_that_need_lost_results_of_the_same_actor_wait_for_those_to_be_mad
         assert int(ray.get(last)[0]) == 8, "each call needs the result of the one before, which was lost with the actor"
 
 
+def test_a_return_that_was_let_go_is_not_kept_when_it_is_made_again_with_the_others(seed: int) -> None:
+    with cluster(seed) as world:
+        start()
+
+        @ray.remote(num_returns=2, max_retries=-1)
+        def two() -> Any:
+            return array(1), array(2)
+
+        @ray.remote(max_retries=-1)
+        def read(values: Any) -> Any:
+            return values + 1
+
+        first, second = two.options(**AWAY).remote()
+        here = on(ray.get_runtime_context().get_node_id())
+        made_of_first = read.options(scheduling_strategy=here).remote(first)
+        assert int(ray.get(made_of_first)[0]) == 2
+        gone = first.binary()
+        del first
+        lose(world)
+        assert int(ray.get(second)[0]) == 2
+        time.sleep(1)
+        stores = [node.process.core.raylet.store.entries for node in world.nodes if node.alive]
+        assert not any(gone in entries for entries in stores), "nobody refers to the first return any more"
+        assert int(ray.get(made_of_first)[0]) == 2
+
+
 @pytest.mark.parametrize("taken", [0, 3, 6])
 def test_items_of_a_generator_are_rebuilt_whether_taken_or_not(seed: int, taken: int) -> None:
     with cluster(seed) as world:
