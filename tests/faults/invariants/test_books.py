@@ -10,7 +10,7 @@ import pytest
 import thornback as ray
 from tests.faults.invariants.stream import DRIVER, LATER, NODE, OBJECT, OTHER, SECOND, TASK, WORKER, Stream
 from thornback.core import messages as m
-from thornback.core.ids import return_id, task_id
+from thornback.core.ids import GCS, return_id, task_id
 from thornback.core.messages import Dependency, Strategy, TaskCall, TaskReply, Value
 from thornback.core.serialization import dumps
 from thornback.faults import invariants as inv
@@ -178,6 +178,40 @@ def test_what_is_inside_of_a_reply_is_kept_until_the_reply_has_come() -> None:
     never = Sending().send(WORKER, DRIVER, REPLY)
     never.event("process.end", WORKER, "")
     assert never.release() == []
+
+
+def test_what_is_inside_of_an_item_is_kept_until_the_item_has_come() -> None:
+    item = m.StreamItem(TASK, 0, 4, WITH_INNER)
+    assert Sending().send(WORKER, DRIVER, item).release() == ["let go inside of a reply"]
+    others = Sending().send(WORKER, DRIVER, item)
+    others.message(WORKER, DRIVER, m.StreamItem(TASK, 0, 3, WITH_INNER))
+    assert others.release() == ["let go inside of a reply"], "that was another item"
+    arrived = Sending().send(WORKER, DRIVER, item)
+    arrived.message(WORKER, DRIVER, item)
+    assert arrived.release() == []
+
+
+def registered() -> Sending:
+    """An actor whose argument has the inner object inside, on its way to the GCS."""
+    definition = m.FunctionDefinition(b"key", "Actor", b"", ())
+    numbers = (0, 0, 0, {}, False, False, 0)
+    spec = m.ActorSpec(TASK, definition, WITH_INNER, (), "", "", False, *numbers, {}, {}, Strategy(), 1, "", b"")
+    return Sending().send(DRIVER, GCS, m.RegisterActor(spec, False))
+
+
+def test_the_arguments_of_an_actor_are_kept_until_it_is_dead() -> None:
+    assert registered().release() == ["let go as an argument"]
+    restarting = registered()
+    restarting.event("actor.state", TASK, ("RESTARTING", 1, b"", 1))
+    assert restarting.release() == ["let go as an argument"], "the next incarnation needs it"
+    dead = registered()
+    dead.event("actor.state", TASK, ("DEAD", 1, b"", 1))
+    assert dead.release() == []
+    assert registered().send(DRIVER, GCS, m.KillActor(TASK, True)).release() == [], "it counts as dead for who kills it"
+    assert registered().send(DRIVER, GCS, m.KillActor(TASK, False)).release() == ["let go as an argument"]
+    other = registered()
+    other.message(GCS, DRIVER, m.ActorRegistered(TASK, LATER, b"handle"))
+    assert other.release() == [], "another actor has the name"
 
 
 def test_what_a_process_has_that_the_owner_takes_for_dead_does_not_count() -> None:

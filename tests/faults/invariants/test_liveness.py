@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -17,6 +18,7 @@ from thornback.core.owner.lease_requests import LeaseRequests
 from thornback.core.raylet import Raylet
 from thornback.faults import invariants as inv
 from thornback.faults.invariants import LIVENESS, Checker
+from thornback.faults.invariants.liveness import user_processes
 from thornback.faults.plan import LateHeartbeats, Plan
 from thornback.faults.run import Setup, run_once
 from thornback.simulator import active, simulate
@@ -87,7 +89,27 @@ def let_a_write_wait(world: Any) -> None:
     raylet(world).gcs._kept[1] = Heartbeat()
 
 
+def leave_an_actor(world: Any) -> None:
+    """The end of its owner did not reach the GCS's table of actors."""
+    spec = SimpleNamespace(detached=False)
+    actor = SimpleNamespace(state="ALIVE", spec=spec)
+    world.nodes[0].gcs.core.tables.actors.table[task_id(OTHER + b"\0\0\0\7", 1)] = actor
+
+
+def leave_memory_in_pieces(world: Any) -> None:
+    """Blocks that came back were not put together."""
+    raylet(world).store.allocator._free[:] = [(64, 0), (64, 64)]
+
+
+def leave_a_quota(world: Any) -> None:
+    """A node has died, and its part of a quota was not given back."""
+    world.nodes[0].gcs.core.tables.quotas._given[1] = {OTHER[:-1] + b"\7": {"CPU": 10_000}}
+
+
 TAMPERED: list[tuple[type[Checker], str, Tamper]] = [
+    (inv.Zero, "memory is left", leave_memory_in_pieces),
+    (inv.Zero, "a quota is left", leave_a_quota),
+    (inv.Zero, "an actor is left", leave_an_actor),
     (inv.Zero, "a lease is left", leave_a_lease),
     (inv.Zero, "an object is left in memory", leave_an_object),
     (inv.Zero, "memory is left", leave_memory),
@@ -169,6 +191,36 @@ def test_what_an_owner_waits_for_in_the_end() -> None:
         del references.table[OBJECT]
         references.handovers.given(WORKER, OBJECT, OTHER + b"\0\0\0\7")
         assert [each.where for each in inv.Queues().unsettled(world)] == ["references that were handed over wait"]
+        references.handovers._open.clear()
+        driver.core.owner.blocks._pinning[OBJECT] = []
+        assert [each.where for each in inv.Queues().unsettled(world)] == ["objects that are asked for wait"]
+        driver.core.owner.blocks._pinning.clear()
+        references.new_owned(OBJECT).asking = [WORKER]
+        assert [each.where for each in inv.Queues().unsettled(world)] == ["borrowers that ask wait"]
+        del references.table[OBJECT]
+        ray.shutdown()
+
+
+def test_what_an_actor_and_its_caller_wait_for_in_the_end() -> None:
+    with simulate(nodes=1) as world:
+        ray.init()
+        actor = ray.remote(type("Actor", (), {"ping": lambda self: 1})).remote()
+        ray.get(actor.ping.remote())
+        [driver] = world.nodes[0].drivers.values()
+        executors = [process.core.executor for process in user_processes(world) if process is not driver]
+        [executor] = [each for each in executors if each is not None and each.actor.spec is not None]
+        [client] = driver.core.owner.actors.clients.values()
+        assert list(inv.Queues().unsettled(world)) == []
+        client.in_flight[TASK] = cast(Any, None)
+        assert [each.where for each in inv.Queues().unsettled(world)] == ["calls to actors wait"]
+        client.in_flight.clear()
+        executor.lanes[""].queue.append(cast(Any, None))
+        assert [each.where for each in inv.Queues().unsettled(world)] == ["tasks in the queues of workers wait"]
+        executor.lanes[""].queue.clear()
+        executor.replies.pending = 1
+        assert [each.where for each in inv.Queues().unsettled(world)] == ["replies wait"]
+        executor.replies.pending = 0
+        del actor
         ray.shutdown()
 
 
@@ -266,5 +318,6 @@ def test_bundles_of_a_removed_group() -> None:
 
 
 def test_every_liveness_invariant_can_fail() -> None:
-    tested = {checker for checker, _, _ in TAMPERED} | {inv.Rebuilt, inv.Runs, inv.Starving, inv.Counts, inv.Returns}
-    assert tested >= set(LIVENESS), "each is broken by something in this file"
+    special = {inv.Rebuilt, inv.Runs, inv.Starving, inv.Counts, inv.Returns, inv.Leftovers}
+    tested = {checker for checker, _, _ in TAMPERED} | special
+    assert tested >= set(LIVENESS), "each is broken by something in this file, or in test_leftovers.py"

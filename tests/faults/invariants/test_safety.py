@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.faults.invariants.stream import DRIVER, LATER, NODE, OBJECT, OTHER, SECOND, TASK, WORKER, Stream
@@ -71,6 +72,11 @@ def limited(stream: Stream, lease: bytes) -> Stream:
     """Job 7, which may have one CPU, asks for a lease."""
     terms = m.JobTerms(1.0, CPU)
     return stream.message(DRIVER, NODE, m.RequestLease(lease, DRIVER, CPU, m.Strategy(), 7, "", "f", terms=terms))
+
+
+def node_row(alive: bool) -> bytes:
+    """How the other node lies in the durable store."""
+    return msgspec.msgpack.encode(m.NodeView(OTHER, 1, "other", {}, {}, {}, alive=alive))
 
 
 BROKEN: list[tuple[type[Checker], str, Fill]] = [
@@ -259,6 +265,11 @@ BROKEN: list[tuple[type[Checker], str, Fill]] = [
         "a worker that lives is said to have crashed",
         lambda s: start(s).event("object.ready", OBJECT, error_value(ERROR)),
     ),
+    (
+        inv.TrueCauses,
+        "a worker that lives is said to have crashed",
+        lambda s: start(start(s), attempt=1, worker=SECOND).event("object.ready", OBJECT, error_value(ERROR)),
+    ),
     (inv.TrueCauses, "a crash without a crash", lambda s: s.event("object.ready", OBJECT, error_value(ERROR))),
     (
         inv.TrueCauses,
@@ -284,6 +295,13 @@ BROKEN: list[tuple[type[Checker], str, Fill]] = [
         inv.Acknowledged,
         "placement_groups: acknowledged before it was durable",
         lambda s: s.message(GCS, DRIVER, m.GroupUpdate(GROUP, 1, "CREATED", (), (), "")),
+    ),
+    (
+        inv.Acknowledged,
+        "nodes: an end that was told before it was durable",
+        lambda s: s.event("gcs.committed", OTHER, Write("nodes", OTHER, node_row(alive=True))).message(
+            GCS, NODE, m.Deaths((m.Death(OTHER, "gone"),))
+        ),
     ),
     (
         inv.Acknowledged,
@@ -487,8 +505,34 @@ KEPT: list[tuple[type[Checker], str, Fill]] = [
     ),
     (
         inv.TrueCauses,
+        "a run that makes a lost object again, and never starts, since its worker ends first",
+        lambda s: (
+            start(s)
+            .event("task.rebuilding", TASK, 1)
+            .event("process.end", SECOND, "")
+            .event("object.ready", OBJECT, error_value(ERROR))
+        ),
+    ),
+    (
+        inv.TrueCauses,
+        "a straggler whose worker ends, while that of its second run lives",
+        lambda s: (
+            start(start(s), attempt=1, worker=SECOND)
+            .event("process.end", WORKER, "")
+            .event("object.ready", OBJECT, error_value(ERROR))
+        ),
+    ),
+    (
+        inv.TrueCauses,
         "a node that died",
         lambda s: s.event("node.dead", NODE, "").event("object.owner_died", OBJECT, SECOND),
+    ),
+    (
+        inv.Acknowledged,
+        "the end of a node, durable first, and that of a process",
+        lambda s: s.event("gcs.committed", OTHER, Write("nodes", OTHER, node_row(alive=False))).message(
+            GCS, NODE, m.Deaths((m.Death(OTHER, "gone"), m.Death(DRIVER, "gone")))
+        ),
     ),
     (
         inv.Acknowledged,
@@ -567,7 +611,22 @@ def test_an_actor_that_lives_and_is_said_to_be_dead() -> None:
     assert checker.wrong_deaths() == []
 
 
+def test_an_actor_that_is_said_to_be_dead_before_it_is() -> None:
+    error = error_value(errors.ActorDiedError("it died", ACTOR.hex()))
+    early = inv.TrueCauses()
+    register(Stream(early)).event("object.ready", OBJECT, error).event("actor.state", ACTOR, ("DEAD", 1, b"", 0))
+    assert [wrong.where for wrong in early.wrong_deaths()] == ["an actor is said to be dead too early"]
+    early.killed(SECOND, m.KillActor(ACTOR, True))
+    early.killed(DRIVER, m.KillActor(ACTOR, False))
+    assert early.wrong_deaths() != [], "it was killed by another process, and may have been started again"
+    early.killed(DRIVER, m.KillActor(ACTOR, True))
+    assert early.wrong_deaths() == [], "it is dead for whoever kills it"
+    late = inv.TrueCauses()
+    register(Stream(late)).event("actor.state", ACTOR, ("DEAD", 1, b"", 0)).event("object.ready", OBJECT, error)
+    assert late.wrong_deaths() == []
+
+
 def test_every_safety_invariant_can_fail() -> None:
-    special = {inv.SealedBytes, inv.Ledgers, inv.Placement, inv.HandedOn}
+    special = {inv.SealedBytes, inv.Ledgers, inv.Placement, inv.HandedOn, inv.Leaving}
     tested = {checker for checker, _, _ in BROKEN} | special
     assert tested == set(SAFETY), "each has a run in this file, or in test_books.py, that breaks it"

@@ -265,6 +265,8 @@ class Owner:
         """User code pickled a reference on its own: nobody can tell when those bytes are gone, so the object stays as
         long as this process."""
         reference = self.references.hold(object_id)
+        if self.ports.trace.enabled:
+            self.ports.trace.event("reference.exported", object_id, self.worker_id)
         self.references.register(reference, _nothing)
 
     def dependencies_of(self, object_ids: Sequence[ObjectId]) -> tuple[Dependency, ...]:

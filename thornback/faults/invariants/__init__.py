@@ -11,7 +11,9 @@ from thornback.faults.invariants.durable import Acknowledged
 from thornback.faults.invariants.errors import TrueCauses
 from thornback.faults.invariants.groups import Groups
 from thornback.faults.invariants.handed_on import HandedOn
+from thornback.faults.invariants.leaving import Leaving
 from thornback.faults.invariants.ledgers import Ledgers
+from thornback.faults.invariants.leftovers import Leftovers
 from thornback.faults.invariants.liveness import Counts, Rebuilt, Returns, Runs, Views, Zero
 from thornback.faults.invariants.monitor import Monitor
 from thornback.faults.invariants.objects import Freed, Memory, ResolvesOnce, SealedBytes
@@ -32,6 +34,7 @@ SAFETY: tuple[type[Checker], ...] = (
     Ledgers,
     Quotas,
     DeadHolders,
+    Leaving,
     CallOrder,
     Incarnations,
     Restarts,
@@ -46,7 +49,7 @@ SAFETY: tuple[type[Checker], ...] = (
     Acknowledged,
     Cancelled,
 )
-LIVENESS: tuple[type[Checker], ...] = (Returns, Rebuilt, Counts, Zero, Runs, Starving, Views, Queues)
+LIVENESS: tuple[type[Checker], ...] = (Returns, Rebuilt, Counts, Leftovers, Zero, Runs, Starving, Views, Queues)
 INVARIANTS = SAFETY + LIVENESS
 
 __all__ = ["INVARIANTS", "LIVENESS", "SAFETY", "Checker", "Monitor", "Violation", "invariant", "watch"]

@@ -6,12 +6,26 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from thornback.core.ids import GCS, short
-from thornback.core.messages import ActorRegistered, CheckpointSaved, GroupUpdate, JobStarted, KeyValue, PutKey
+import msgspec
+
+from thornback.core.ids import GCS, is_node, short
+from thornback.core.messages import (
+    ActorRegistered,
+    CheckpointSaved,
+    Deaths,
+    GroupUpdate,
+    JobStarted,
+    KeyValue,
+    NodeView,
+    PutKey,
+)
 from thornback.faults.invariants.base import Checker, Detail, Unsettled
 
 if TYPE_CHECKING:
     from thornback.simulator.world import World
+
+
+_node = msgspec.msgpack.Decoder(NodeView).decode
 
 
 class Acknowledged(Checker):
@@ -71,6 +85,14 @@ class Acknowledged(Checker):
     def saw_checkpoint_saved(self, time: int, sender: bytes, to: bytes, message: CheckpointSaved) -> None:
         """An actor learns that its state is safe, and then so do its callers."""
         self._expect("checkpoints", message.actor_id, f"a checkpoint of actor {short(message.actor_id)}")
+
+    def saw_deaths(self, time: int, sender: bytes, to: bytes, message: Deaths) -> None:
+        """A node learns that others are given up for good: the next GCS must know it too."""
+        for death in message.deaths if sender == GCS else ():
+            rows = self._ever.get(("nodes", death.address), [])
+            if is_node(death.address) and not any(row is None or not _node(row).alive for row in rows):
+                text = f"the GCS has told of the end of node {short(death.address)} before that was durable"
+                self.fail(death.address, "nodes: an end that was told before it was durable", text)
 
     def saw_put_key(self, time: int, sender: bytes, to: bytes, message: PutKey) -> None:
         """Somebody writes a key."""

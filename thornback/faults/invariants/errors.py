@@ -6,11 +6,22 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from thornback.core.executor.execution import CALL, TASK
-from thornback.core.ids import NODE_ID_SIZE, TASK_ID_SIZE, WORKER_ID_SIZE, ActorId, TaskId, WorkerId, node_of, short
-from thornback.core.messages import DEAD, Value
+from thornback.core.ids import (
+    NODE_ID_SIZE,
+    TASK_ID_SIZE,
+    WORKER_ID_SIZE,
+    ActorId,
+    Address,
+    TaskId,
+    WorkerId,
+    node_of,
+    short,
+)
+from thornback.core.messages import DEAD, KillActor, Message, Value
 from thornback.faults.invariants.base import Checker, Detail, Unsettled, describe_error
 
 if TYPE_CHECKING:
+    from thornback.simulator.process import Process
     from thornback.simulator.world import World
 
 _CRASHES = ("WorkerCrashedError", "NodeDiedError", "OutOfMemoryError")
@@ -28,10 +39,29 @@ class TrueCauses(Checker):
         self._ended: set[bytes] = set()
         self._lost: set[bytes] = set()
         self._cancels = 0
-        self._started: dict[TaskId, WorkerId] = {}
+        self._started: dict[TaskId, list[WorkerId]] = {}
+        """Where the present attempt of each task, and a second run beside it, have started."""
         self._said_dead: dict[ActorId, str] = {}
         self._dead_actors: set[ActorId] = set()
         self._registered: set[ActorId] = set()
+        self._said_early: dict[ActorId, dict[WorkerId, str]] = {}
+        """Actors that were said to be dead before the GCS has said so, by whom."""
+        self._killed: set[tuple[ActorId, Address]] = set()
+        """Which actors which processes have killed: for those they are dead from then on."""
+
+    def begin(self, world: World) -> None:
+        """See who kills what."""
+        world.network.post_listeners.append(self._posted)
+
+    def _posted(self, source: Process, to: Address, messages: list[Message]) -> None:
+        for message in messages:
+            if isinstance(message, KillActor):
+                self.killed(source.address, message)
+
+    def killed(self, killer: Address, message: KillActor) -> None:
+        """A process kills an actor."""
+        if message.no_restart:
+            self._killed.add((message.actor_id, killer))
 
     def on_process_end(self, time: int, subject: bytes, detail: Detail) -> None:
         """A process is gone."""
@@ -56,11 +86,13 @@ class TrueCauses(Checker):
     def on_task_started(self, time: int, subject: bytes, detail: Detail) -> None:
         """A task begins."""
         if detail[1] in (TASK, CALL):
-            self._started[subject] = detail[4]
+            self._started.setdefault(subject, []).append(detail[4])
 
-    def on_task_retried(self, time: int, subject: bytes, detail: Detail) -> None:
+    def _again(self, time: int, subject: bytes, detail: Detail) -> None:
         """Another attempt follows, on a worker that may end before the task starts there."""
         self._started.pop(subject, None)
+
+    on_task_retried = on_task_rebuilding = _again
 
     def on_actor_registered(self, time: int, subject: bytes, detail: Detail) -> None:
         """The GCS has a new actor: from now on it is the GCS that says when it is dead."""
@@ -88,11 +120,11 @@ class TrueCauses(Checker):
         name, identifier = describe_error(detail)
         what = f"object {short(subject)} becomes {name}"
         if name in _CRASHES:
-            worker = self._started.get(subject[:TASK_ID_SIZE])
-            if worker is not None and not self._is_gone(worker):
-                text = f"{what}, but the worker {short(worker)}, which started it last, lives"
+            workers = self._started.get(subject[:TASK_ID_SIZE], [])
+            if workers and not any(map(self._is_gone, workers)):
+                text = f"{what}, but the worker {short(workers[-1])}, which started it last, lives"
                 self.fail(subject, "a worker that lives is said to have crashed", text)
-            elif worker is None and not any(len(address) > NODE_ID_SIZE for address in self._ended):
+            elif not workers and not any(len(address) > NODE_ID_SIZE for address in self._ended):
                 self.fail(subject, "a crash without a crash", f"{what}, and no worker has ended in this run")
         elif name == "OwnerDiedError" and identifier and not self._is_gone(identifier[:WORKER_ID_SIZE]):
             text = f"{what}, but the owner {short(identifier[:WORKER_ID_SIZE])} lives"
@@ -105,16 +137,21 @@ class TrueCauses(Checker):
             self._said_dead.setdefault(identifier, what)
             gone = identifier in self._dead_actors or self._is_gone(identifier[:WORKER_ID_SIZE])
             if identifier in self._registered and not gone:
-                text = f"{what}, but {short(identifier)} has not died"
-                self.fail(subject, "an actor that lives is said to be dead", text)
+                self._said_early.setdefault(identifier, {})[subject[:WORKER_ID_SIZE]] = what
 
     def unsettled(self, world: World) -> Iterable[Unsettled]:
-        """Actors that were said to be dead, and are not even in the end."""
+        """Actors that were said to be dead, and were not yet, or are not even in the end."""
         return self.wrong_deaths()
 
     def wrong_deaths(self) -> list[Unsettled]:
         """As :meth:`unsettled`."""
-        return [
+        early = [
+            Unsettled("an actor is said to be dead too early", f"{what}, before {short(actor)} had died", actor)
+            for actor, said in self._said_early.items()
+            for process, what in said.items()
+            if (actor, process) not in self._killed
+        ]
+        return early + [
             Unsettled("an actor that lives is said to be dead", f"{what}, but {short(actor)} never died", actor)
             for actor, what in self._said_dead.items()
             if actor not in self._dead_actors and not self._is_gone(actor[:WORKER_ID_SIZE])

@@ -5,8 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
-from thornback.core.ids import WORKER_ID_SIZE, Address, ObjectId, TaskId, owner_of, short
-from thornback.core.messages import Message, PushActorTasks, PushTasks, TaskCall, TaskReplies, TaskReply
+from thornback.core.ids import WORKER_ID_SIZE, Address, ObjectId, TaskId, owner_of, return_id, short
+from thornback.core.messages import (
+    DEAD,
+    ActorRegistered,
+    KillActor,
+    Message,
+    PushActorTasks,
+    PushTasks,
+    RegisterActor,
+    StreamItem,
+    TaskCall,
+    TaskReplies,
+    TaskReply,
+)
 from thornback.faults.invariants.base import Checker, Detail
 
 if TYPE_CHECKING:
@@ -22,13 +34,14 @@ class HandedOn(Checker):
     """Reads what is sent, and knows which values, arguments and replies have which references inside.
 
     No process may have such a reference in its table yet, and whoever keeps the object for it is another one each time:
-    the submitter of a task for its arguments until the reply, the owner of an object for what is inside of it, the
-    worker for its results until the caller is registered.
+    the submitter of a task for its arguments until the reply, the owner of an actor for its arguments until the actor
+    is dead, the owner of an object for what is inside of it, the worker for its results and items until the caller is
+    registered.
     """
 
     name = "freed on its way"
     promise = (
-        "no object is let go while a reference to it is inside of a value that is kept, of an argument, or a reply"
+        "no object is let go while a reference to it is inside of a value that is kept, an argument, a reply or an item"
     )
 
     def __init__(self) -> None:
@@ -38,10 +51,12 @@ class HandedOn(Checker):
         """By object: the values that contain a reference to it."""
         self._contained: dict[ObjectId, tuple[ObjectId, ...]] = {}
         self._argument_of: dict[ObjectId, dict[TaskId, None]] = {}
-        """By object: unfinished tasks that were sent to a worker with a reference to it."""
+        """By object: unfinished tasks that were sent to a worker, and actors that were registered, with a reference to
+        it."""
         self._arguments: dict[TaskId, tuple[ObjectId, ...]] = {}
-        self._replies: dict[ObjectId, dict[tuple[Address, Address, TaskId, int], None]] = {}
-        """By object: replies under way that bring a reference to it, as (worker, caller, task, attempt)."""
+        self._replies: dict[ObjectId, dict[tuple[Address, Address, bytes, int], None]] = {}
+        """By object: replies and items under way that bring a reference to it, as (worker, caller, task or item,
+        attempt)."""
 
     def begin(self, world: World) -> None:
         """See what is sent, not only what arrives."""
@@ -63,20 +78,36 @@ class HandedOn(Checker):
                 for object_id in _brought(reply):
                     key = (sender, to, reply.task_id, reply.attempt)
                     self._replies.setdefault(object_id, {})[key] = None
+        elif isinstance(message, StreamItem):
+            for object_id in message.content.contained:
+                self._replies.setdefault(object_id, {})[_item(sender, to, message)] = None
+        elif isinstance(message, RegisterActor):
+            spec = message.spec
+            self._needed(spec.actor_id, [each.object_id for each in spec.dependencies], spec.arguments.contained)
+        elif isinstance(message, KillActor) and message.no_restart:
+            self._task_over(0, message.actor_id, None)  # whoever kills it counts it as dead from now on
 
     def _pushed(self, call: TaskCall) -> None:
-        if call.task_id in self._arguments or not (call.dependencies or call.arguments.contained):
+        self._needed(call.task_id, [each.object_id for each in call.dependencies], call.arguments.contained)
+
+    def _needed(self, task: TaskId, dependencies: Iterable[ObjectId], contained: Iterable[ObjectId]) -> None:
+        objects = (*dependencies, *contained)
+        if task in self._arguments or not objects:
             return
-        objects = (*(dependency.object_id for dependency in call.dependencies), *call.arguments.contained)
-        self._arguments[call.task_id] = objects
+        self._arguments[task] = objects
         for object_id in objects:
-            self._argument_of.setdefault(object_id, {})[call.task_id] = None
+            self._argument_of.setdefault(object_id, {})[task] = None
 
     def saw_task_replies(self, time: int, sender: bytes, to: bytes, message: TaskReplies) -> None:
         """A reply arrives: what is inside now belongs to the caller."""
         for reply in message.replies:
             for object_id in _brought(reply):
                 _remove(self._replies, object_id, (sender, to, reply.task_id, reply.attempt))
+
+    def saw_stream_item(self, time: int, sender: bytes, to: bytes, message: StreamItem) -> None:
+        """An item arrives, and what is inside."""
+        for object_id in message.content.contained:
+            _remove(self._replies, object_id, _item(sender, to, message))
 
     # --- What is kept
 
@@ -98,6 +129,16 @@ class HandedOn(Checker):
 
     on_task_finished = on_task_failed = _task_over
 
+    def on_actor_state(self, time: int, subject: bytes, detail: Detail) -> None:
+        """The GCS publishes news of an actor: a dead one is not made again."""
+        if detail[0] == DEAD:
+            self._task_over(time, subject, None)
+
+    def saw_actor_registered(self, time: int, sender: bytes, to: bytes, message: ActorRegistered) -> None:
+        """Another actor has the name: this one will never be made."""
+        if message.existing:
+            self._task_over(time, message.actor_id, None)
+
     def on_process_end(self, time: int, subject: bytes, detail: Detail) -> None:
         """What a process has kept, or was about to get or to bring, is gone with it."""
         for outer in [outer for outer in self._contained if outer.startswith(subject)]:
@@ -118,10 +159,11 @@ class HandedOn(Checker):
                 self._freed(subject, f"inside of object {short(outer)}, which is kept", "let go inside of a value")
         for task in self._argument_of.get(subject, ()):
             if self.counts(subject, task[:WORKER_ID_SIZE]):
-                self._freed(subject, f"an argument of the unfinished task {short(task)}", "let go as an argument")
-        for worker, caller, task, _attempt in self._replies.get(subject, ()):
+                text = f"an argument of the unfinished task, or live actor, {short(task)}"
+                self._freed(subject, text, "let go as an argument")
+        for worker, caller, what, _attempt in self._replies.get(subject, ()):
             if self.counts(subject, worker) and self.counts(subject, caller):
-                text = f"inside of the reply of {short(worker)} to {short(task)}, which is under way"
+                text = f"inside of the reply of {short(worker)} to {short(what)}, which is under way"
                 self._freed(subject, text, "let go inside of a reply")
 
     def _freed(self, subject: ObjectId, where: str, part: str) -> None:
@@ -130,6 +172,10 @@ class HandedOn(Checker):
 
 def _brought(reply: TaskReply) -> Iterable[ObjectId]:
     return [object_id for content in reply.results for object_id in content.contained]
+
+
+def _item(sender: Address, to: Address, message: StreamItem) -> tuple[Address, Address, bytes, int]:
+    return sender, to, return_id(message.task_id, message.index + 1), message.attempt
 
 
 def _remove(table: dict[ObjectId, dict[_Key, None]], object_id: ObjectId, key: _Key) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from thornback.core.ids import WORKER_ID_SIZE, Address, ObjectId, TaskId, short
+from thornback.core.ids import WORKER_ID_SIZE, Address, ObjectId, TaskId, owner_of, short
 from thornback.core.messages import DEAD
 from thornback.core.owner.task import DONE
 from thornback.faults.invariants.base import Checker, Detail, Unsettled
@@ -46,6 +46,11 @@ def lasting_actors(world: World) -> set[bytes]:
     """Actors that may outlive the program."""
     gcs = global_store(world)
     return set() if gcs is None else {key for key, actor in gcs.actors.table.items() if actor.state != DEAD}
+
+
+def _nodes_of_group(gcs: GlobalControlStore, group_id: bytes) -> list[bytes]:
+    group = gcs.groups.table.get(group_id)
+    return [] if group is None else group.nodes
 
 
 class Returns(Checker):
@@ -172,6 +177,15 @@ class Zero(Checker):
         if gcs is None or any(node.drivers for node in world.nodes):
             return
         lasting = lasting_actors(world)
+        for actor_id, actor in gcs.actors.table.items():
+            if actor_id in lasting and not actor.spec.detached and owner_of(actor_id) not in world.network.directory:
+                text = f"actor {short(actor_id)} is {actor.state}, and its owner has ended"
+                yield Unsettled("an actor is left", text, actor_id)
+        for job_id, given in gcs.quotas._given.items():
+            for holder in given:
+                if holder not in gcs.nodes.alive() and not any(_nodes_of_group(gcs, holder)):
+                    text = f"{short(holder)}, which is gone, counts as holding a part of the quota of job {job_id}"
+                    yield Unsettled("a quota is left", text, holder)
         for node, raylet in raylets(world):
             for lease_id, grant in raylet.grants.table.items():
                 if grant.request.actor_id not in lasting:
@@ -184,8 +198,11 @@ class Zero(Checker):
                 for object_id, entry in raylet.store.entries.items():
                     text = f"object {short(object_id)} of {entry.size:,} bytes is left on {node.name}"
                     yield Unsettled("an object is left in memory", text, object_id)
-                if raylet.store.allocator.used and not raylet.store.entries:
-                    text = f"{raylet.store.allocator.used:,} bytes of {node.name} are in use by nothing"
+                allocator = raylet.store.allocator
+                if allocator.largest() < allocator.capacity and not raylet.store.entries:
+                    text = (
+                        f"{allocator.used:,} bytes of {node.name} are in use by nothing, or what is free is in pieces"
+                    )
                     yield Unsettled("memory is left", text)
                 if node.spill.files and not raylet.store.entries:
                     yield Unsettled(
@@ -194,10 +211,10 @@ class Zero(Checker):
 
 
 class Counts(Checker):
-    """Looks at the drivers once the program's own references are gone."""
+    """Looks at drivers and workers once nothing is left to do."""
 
     name = "counts"
-    promise = "when the program holds no reference any more, its driver counts none and remembers no task"
+    promise = "no process counts below zero, counts borrowers that have let go, or remembers a task that nothing needs"
     liveness = True
     of_drivers = True
 
@@ -206,34 +223,33 @@ class Counts(Checker):
         self._processes: dict[Address, UserProcess] = {}
 
     def unsettled(self, world: World) -> Iterable[Unsettled]:
-        """References with counts, and finished tasks, in drivers that are still connected."""
+        """References with counts, and finished tasks, in drivers that are still connected and in workers."""
         self._processes = {process.address: process for process in user_processes(world)}
-        for node in world.nodes:
-            for driver in node.drivers.values():
-                yield from self._of(driver)
+        for process in self._processes.values():
+            yield from self._of(process)
         self._processes = {}
 
-    def _of(self, driver: UserProcess) -> Iterator[Unsettled]:
-        owner = driver.core.owner
-        if owner.tasks.unfinished or owner.actors.creations:
+    def _of(self, process: UserProcess) -> Iterator[Unsettled]:
+        owner = process.core.owner
+        if owner.tasks.unfinished or process.is_busy:
             return
         for object_id, reference in owner.references.table.items():
             if reference.local > 0:
                 continue
             if reference.owned and reference.borrowers:
-                yield from self._of_borrowers(driver, reference)
+                yield from self._of_borrowers(process, reference)
             elif reference.local < 0 or reference.holds < 0:
                 text = f"object {short(object_id)}: local {reference.local}, holds {reference.holds}"
                 yield Unsettled("a count below zero", text, object_id)
         for task_id, task in owner.tasks.table.items():
-            if task.state == DONE and task.live_returns <= 0:
+            if task.state == DONE and task.live_returns <= 0 and not task.logged:
                 yield Unsettled("a task is remembered", f"task {short(task_id)} is done and remembered", task_id)
 
-    def _of_borrowers(self, driver: UserProcess, reference: Reference) -> Iterator[Unsettled]:
+    def _of_borrowers(self, owner: UserProcess, reference: Reference) -> Iterator[Unsettled]:
         name = f"object {short(reference.object_id)} counts the borrower"
         for borrower in reference.borrowers or ():
             process = self._processes.get(borrower)
-            if borrower not in driver.world.network.directory:
+            if borrower not in owner.world.network.directory:
                 text = f"{name} {short(borrower)}, which has ended"
                 yield Unsettled("a dead borrower is counted", text, reference.object_id)
             elif process is not None and reference.object_id not in process.core.owner.references.table:

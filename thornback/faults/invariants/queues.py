@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from thornback.core.ids import node_of, short
 from thornback.faults.invariants.base import Checker, Unsettled
-from thornback.faults.invariants.liveness import raylets, user_processes
+from thornback.faults.invariants.liveness import global_store, raylets, user_processes
 
 if TYPE_CHECKING:
     from thornback.core.raylet import Raylet
@@ -20,7 +20,7 @@ class Queues(Checker):
     """Looks into all queues: of nodes, of drivers and workers, and of the links between them."""
 
     name = "queues drain"
-    promise = "no task, request, pull, demand for memory, registration or message waits for ever"
+    promise = "no task, call, reply, request, pull, demand for memory, registration or message waits for ever"
     liveness = True
 
     def unsettled(self, world: World) -> Iterable[Unsettled]:
@@ -31,7 +31,9 @@ class Queues(Checker):
             if not on_node:
                 yield from _of_node(node, raylet)
             yield from _of_links(raylet.gcs.kept, node.name, node.process)
+        gcs = global_store(world)
         infeasible = any(raylet.leases.infeasible for _, raylet in raylets(world))
+        infeasible = infeasible or bool(gcs is not None and gcs.actors.placement.unplaced)
         for process in user_processes(world):
             if not busy:
                 yield from _of_process(process, infeasible)
@@ -55,14 +57,20 @@ def _of_node(node: Node, raylet: Raylet) -> Iterator[Unsettled]:
 
 
 def _of_process(process: UserProcess, infeasible: bool) -> Iterator[Unsettled]:
-    owner = process.core.owner
+    owner, executor = process.core.owner, process.core.executor
     waiting: dict[str, int] = {
-        "tasks in the queues of their owners": 0
-        if infeasible
-        else sum(len(each.queue) for each in owner.leases.classes),
         "registrations of borrowers": owner.references.pending,
         "references that were handed over": len(owner.references.handovers),
+        "objects that are asked for": len(owner.blocks._pinning),
     }
+    if not infeasible:
+        waiting["tasks in the queues of their owners"] = sum(len(each.queue) for each in owner.leases.classes)
+        calls = (len(client.queue) + len(client.in_flight) for client in owner.actors.clients.values())
+        waiting["calls to actors"] = sum(calls)
+        waiting["borrowers that ask"] = sum(len(each.asking or ()) for each in owner.references.table.values())
+    if executor is not None:
+        waiting["tasks in the queues of workers"] = sum(len(lane.queue) for lane in executor.lanes.values())
+        waiting["replies"] = executor.replies.pending
     for what, count in waiting.items():
         if count:
             yield Unsettled(f"{what} wait", f"{count} {what} wait in {short(process.address)}", process.address)
