@@ -79,6 +79,17 @@ def main(tasks: int = 40) -> None:
     for share, use in zip(shares, uses, strict=False):
         check_equal(f"the number of GPUs of a task that needs {share:g}", len(set(use.gpus)), max(1, int(share)))
     check_uses(uses)
+    del trainers
+    in_groups(6)
+
+
+def in_groups(groups: int) -> None:
+    """Placement groups, one after the other: the next gets the GPUs back that a removed one has had."""
+    for _ in range(groups):
+        group = ray.util.placement_group([{"CPU": 0.2, "GPU": 1.5}])
+        inside = train.options(num_gpus=0.5, placement_group=group)
+        check_uses(ray.get([inside.remote(0.5, 0.05) for _ in range(4)]))
+        ray.util.remove_placement_group(group)
 
 
 if __name__ == "__main__":
