@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.mutations.leaks import LEAKS
 from tests.mutations.planting import Mutant
 
 QUICK_HEARTBEATS = {"heartbeat_period": 200_000_000}
@@ -445,4 +446,162 @@ MUTANTS: dict[str, Mutant] = {
         40,
         kinds=("crash_gcs",),
     ),
+    # --- Attempts, second runs and generators
+    "a retry has the number of the attempt before": Mutant(
+        "thornback.core.owner.tasks",
+        "        task.attempt = task.next_attempt()\n        task.state = BACKOFF",
+        "        task.state = BACKOFF",
+        "attempts",
+        10,
+    ),
+    "the last retry is not counted": Mutant(
+        "thornback.core.owner.tasks",
+        "        if counted and task.retries_left > 0:",
+        "        if counted and task.retries_left > 1:",
+        "attempts",
+        10,
+    ),
+    "a task without retries runs again after it has used up memory": Mutant(
+        "thornback.core.owner.tasks",
+        "        if not task.template.max_retries:\n            return False\n        count",
+        "        count",
+        "attempts",
+        30,
+        kinds=("out_of_memory",),
+    ),
+    "the slower of two runs is waited for, though nobody wants its value": Mutant(
+        "thornback.core.owner.speculation",
+        "            del lease.in_flight[reply.task_id]\n            loser.state = DONE",
+        "            loser.state = DONE",
+        "stragglers",
+        20,
+    ),
+    "a generator waits though its consumer is as far as it must be": Mutant(
+        "thornback.core.executor.generators",
+        "(message.count < 0 or message.count >= needed)",
+        "(message.count < 0 or message.count > needed)",
+        "streaming",
+        5,
+    ),
+    "the end of a leased worker is not told": Mutant(
+        "thornback.core.raylet.grants",
+        "            self.gcs.tell(grant.request.holder, lost)\n",
+        "",
+        "map_reduce",
+        10,
+        kinds=("crash_worker",),
+    ),
+    # --- Memory, and what lies there
+    "references in a result are let go before the reply has left": Mutant(
+        "thornback.core.executor.replies",
+        "        self._handed += handed\n",
+        "        for object_id in handed:\n            self._owner.references.release(object_id)\n",
+        "handed",
+        10,
+    ),
+    "an object is deleted while somebody reads it": Mutant(
+        "thornback.core.objects.store",
+        """        if entry.used or entry.moving or not entry.sealed or entry.object_id not in self.entries:
+            return
+        if entry.doomed:""",
+        """        if entry.moving or not entry.sealed or entry.object_id not in self.entries:
+            return
+        if entry.doomed:""",
+        "pressure",
+        5,
+    ),
+    "a block overlaps with the next one": Mutant(
+        "thornback.core.objects.allocator",
+        "            self._insert(offset + size, found - size)",
+        "            self._insert(offset + size - 64, found - size + 64)",
+        "pressure",
+        5,
+    ),
+    "memory that has come free is offered to nobody": Mutant(
+        "thornback.core.objects.store",
+        "        if len(self.room):\n            self._serve_room()\n\n    def full",
+        "\n    def full",
+        "pressure",
+        5,
+    ),
+    "what a writer that has ended has begun blocks its object": Mutant(
+        "thornback.core.objects.store",
+        "self.clock.call_after(LAST_WORDS, lambda entry=entry: self._abort_unsealed(entry))",
+        "pass",
+        "shuffle",
+        30,
+        kinds=("crash_worker",),
+    ),
+    "a node leaves with the objects that only it has": Mutant(
+        "thornback.core.raylet.draining",
+        """        nodes = [node for node in self._raylet.view.alive() if not node.draining]
+        if not nodes:
+            return False
+        for entry""",
+        """        nodes = [node for node in self._raylet.view.alive() if not node.draining]
+        return False
+        for entry""",
+        "pressure",
+        30,
+        kinds=("preempt_node",),
+    ),
+    # --- Actors, groups and nodes, across restarts of the GCS
+    "calls that were under way to a dead incarnation count as not begun": Mutant(
+        "thornback.core.owner.actors",
+        "        if update.moved:\n",
+        "        if True:\n",
+        "ledger",
+        5,
+    ),
+    "an actor whose worker ended while the GCS was away stays": Mutant(
+        "thornback.core.gcs.actors",
+        """            if actor.lease_id not in held:
+                self.lease_gone(actor, "its worker has ended while the GCS was away")
+            elif""",
+        "            if actor.lease_id not in held:\n                pass\n            elif",
+        "ledger",
+        40,
+        kinds=("crash_gcs", "crash_worker"),
+    ),
+    "the workers of a removed bundle give back to the bundle": Mutant(
+        "thornback.core.raylet.grants",
+        "                grant.pool = self.free\n",
+        "",
+        "gangs",
+        5,
+    ),
+    "the state of a placement group is never written": Mutant(
+        "thornback.core.gcs.placement_groups",
+        "        group.version += 1\n        self._save(group)\n",
+        "        group.version += 1\n",
+        "gangs",
+        10,
+        kinds=("crash_gcs",),
+    ),
+    "a dead node stays in the view of the cluster": Mutant(
+        "thornback.core.gcs.nodes",
+        "        self.view.died(node)\n        self._save(node)",
+        "        self._save(node)",
+        "map_reduce",
+        10,
+        kinds=("crash_node",),
+    ),
+    "the end of a node is told and not written": Mutant(
+        "thornback.core.gcs.nodes",
+        "        self.view.died(node)\n        self._save(node)\n",
+        "        self.view.died(node)\n",
+        "map_reduce",
+        30,
+        config=QUICK_HEARTBEATS,
+        kinds=("crash_node", "crash_gcs"),
+    ),
+    "a node that joins is not written": Mutant(
+        "thornback.core.gcs.nodes",
+        "        self._update(message.view)\n        self._save(sender)\n",
+        "        self._update(message.view)\n",
+        "map_reduce",
+        40,
+        kinds=("crash_gcs", "crash_node"),
+    ),
+    **LEAKS,
 }

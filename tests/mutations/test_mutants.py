@@ -18,6 +18,7 @@ QUICK = (
     "a GPU is handed out again and again",
     "calls are sent again in the wrong order",
     "a name is given twice",
+    "references inside of arguments are held when the task is over",
 )
 """Found in their first runs."""
 

@@ -37,6 +37,9 @@ class Ledger:
         return self.entries
 
 
+LAST = 200
+
+
 def main() -> None:
     """Calls one by one and many at a time."""
     ray.init()
@@ -44,10 +47,10 @@ def main() -> None:
     for entry in range(20):
         check_equal(f"the answer to entry {entry}", ray.get(ledger.add.remote(entry)), entry + 1)
         time.sleep(0.05)
-    rest = [ledger.add.remote(entry) for entry in range(20, 50)]
-    check_equal("the answers to the rest", ray.get(rest), list(range(21, 51)))
+    rest = [ledger.add.remote(entry) for entry in range(20, LAST)]
+    check_equal("the answers to the rest", ray.get(rest), list(range(21, LAST + 1)))
     time.sleep(3)
-    check_equal("the entries in the end", ray.get(ledger.read.remote()), list(range(50)))
+    check_equal("the entries in the end", ray.get(ledger.read.remote()), list(range(LAST)))
 
 
 main()
