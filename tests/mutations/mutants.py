@@ -22,8 +22,22 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "an object is freed while only borrowers refer to it": Mutant(
         "thornback.core.owner.references",
-        "        if reference.local > 0 or reference.holds > 0 or reference.borrowers:\n            return\n",
-        "        if reference.local > 0 or reference.holds > 0:\n            return\n",
+        """        if reference.local > 0 or reference.holds > 0 or reference.borrowers:
+            return
+        self._unsettled.append(reference)
+        if len(self._unsettled) > 1:
+            return
+        try:
+            for each in self._unsettled:
+                if not each.held and""",
+        """        if reference.local > 0 or reference.holds > 0:
+            return
+        self._unsettled.append(reference)
+        if len(self._unsettled) > 1:
+            return
+        try:
+            for each in self._unsettled:
+                if each.local <= 0 and each.holds <= 0 and""",
         "borrowed",
         10,
     ),
