@@ -21,7 +21,7 @@ demo: $(INSTALLED)
 
 test: lint
 	@echo "== tests"
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 	@echo "== all passed: lint, types, tests"
 
 lint: $(INSTALLED)

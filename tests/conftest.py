@@ -1,12 +1,17 @@
-"""What all tests share: the markers, and sessions of their own."""
+"""What all tests share: the markers, sessions of their own, and which of them may run side by side."""
 
 from __future__ import annotations
 
 import signal
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+HERE = Path(__file__).parent
+REAL = ("benchmarks", "cli", "demo", "docs", "gates", "transports", "faults/test_real.py", "faults/test_explore.py")
+"""Tests here start programs, or look at the clock or at the processes of this machine."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -16,6 +21,19 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "only(world): a behaviour that can be seen in one of the worlds; its test says why"
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side (``pytest -n 2 --dist loadgroup``), those of real processes do so one by one."""
+    for item in items:
+        if _is_real(item):
+            item.add_marker(pytest.mark.xdist_group("real"))
+
+
+def _is_real(item: pytest.Item) -> bool:
+    where = item.path.relative_to(HERE).as_posix()
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return where.startswith(REAL) or parameters.get("world") == "real"
 
 
 @pytest.fixture
