@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SMALL = 4096
 """Batches with less payload than this take no bandwidth."""
+UNIT = 1 << 20
+"""Bytes of code or of an error that count at once."""
 
 
 def _of_calls(message: m.PushTasks | m.PushActorTasks) -> int:
@@ -33,10 +35,20 @@ def _of_calls(message: m.PushTasks | m.PushActorTasks) -> int:
     return size
 
 
+def _of_code(definition: m.FunctionDefinition) -> int:
+    return _whole_units(len(definition.blob))
+
+
+def _whole_units(size: int) -> int:
+    """Code and errors name the files that they come from: only what is large in them counts, or a run would depend on
+    the folder in which the program lies."""
+    return size // UNIT * UNIT
+
+
 def _of_tasks(message: m.PushTasks) -> int:
     size = _of_calls(message)
     for definition in message.definitions:
-        size += len(definition.blob)
+        size += _of_code(definition)
     return size
 
 
@@ -49,7 +61,9 @@ def _of_replies(message: m.TaskReplies) -> int:
 
 
 def _of_content(content: m.Content) -> int:
-    return content.size if type(content) is m.Value else 0
+    if type(content) is not m.Value:
+        return 0
+    return _whole_units(content.size) if content.is_error else content.size
 
 
 _PAYLOADS: dict[type[Message], Callable[[Any], int]] = {
@@ -59,8 +73,8 @@ _PAYLOADS: dict[type[Message], Callable[[Any], int]] = {
     m.StreamItem: lambda message: _of_content(message.content),
     m.ObjectContent: lambda message: _of_content(message.content),
     m.ObjectChunk: lambda message: len(message.data),
-    m.RegisterActor: lambda message: message.spec.arguments.size + len(message.spec.definition.blob),
-    m.CreateActor: lambda message: message.spec.arguments.size + len(message.spec.definition.blob),
+    m.RegisterActor: lambda message: message.spec.arguments.size + _of_code(message.spec.definition),
+    m.CreateActor: lambda message: message.spec.arguments.size + _of_code(message.spec.definition),
 }
 
 
