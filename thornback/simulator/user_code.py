@@ -137,7 +137,7 @@ class SimulatedUserCode:
         assert executor is not None
         self._world.tasks += 1
         executor.finished(execution, outcome)
-        if process.before_send is not None:
+        if process.before_send is not None or (self._ready and execution.runs_once):
             process.settle()
         if process.ended:
             raise GreenletExit

@@ -69,8 +69,9 @@ class WorkerRuntime(ProcessRuntime):
             self._has_run = True
             with pump.lock:
                 self.finished(execution, outcome)
+                answer_now = execution.runs_once
                 del execution, outcome
-                if ready and monotonic_ns() - settled > _REPLIES_WAIT:
+                if ready and (answer_now or monotonic_ns() - settled > _REPLIES_WAIT):
                     pump.settle()
                     pump.poll_if_free()
                     settled = monotonic_ns()

@@ -103,6 +103,12 @@ class Execution:
         self.started = 0
         """When its code began to run, on the node's clock."""
 
+    @property
+    def runs_once(self) -> bool:
+        """Whether it is a task that may not run again: what it returned must leave before the next one starts, which
+        could end this process."""
+        return self.kind == TASK and not self.template.max_retries
+
     # --- Running
 
     def run(self) -> Outcome:

@@ -33,6 +33,7 @@ _EVENTS = (
     "object.unpinned",
     "process.end",
     "process.start",
+    "reference.exported",
     "task.cancel",
     "task.speculated",
     "waits.cycle",
