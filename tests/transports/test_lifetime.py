@@ -112,8 +112,21 @@ class Program:
 
     def assert_nothing_is_left(self) -> None:
         """All processes have ended and the session directory is gone."""
-        until(lambda: not self.family(), lambda: f"left behind: {self.family()}")
+        until(lambda: not self.family(), lambda: "left behind:\n" + "\n".join(map(_described, self.family())))
         until(lambda: not list(self.base.iterdir()), lambda: f"left behind: {list(self.base.rglob('*'))}")
+
+
+def _described(pid: int) -> str:
+    """What the kernel knows of a process."""
+    wanted = ("cmdline", "stat", "wchan", "status")
+    return f"{pid}: " + "; ".join(_read(Path(f"/proc/{pid}/{name}")) for name in wanted)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError as error:
+        return str(error)
 
 
 def until(condition: Callable[[], bool], complaint: Callable[[], str] = lambda: "the condition was not met") -> None:
