@@ -93,8 +93,8 @@ def test_tasks_that_wait_behind_one_that_crashes_lose_nothing(world: Any) -> Non
         except WorkerCrashedError:
             results.append("crashed")
     assert results == [x if x != 5 else "crashed" for x in range(20)], (
-        "only the task that was running when the worker died has failed: results of those before it have left, and those "
-        "that had not started run elsewhere"
+        "only the task that was running when the worker died has failed: results of those before it have left, and "
+        "those that had not started run elsewhere"
     )
 
 
