@@ -225,7 +225,7 @@ def test_an_actor_whose_results_could_be_made_again_ends_with_its_last_handle_to
 
     result = Maker.remote().make.remote()
     ray.wait([result])
-    world.eventually(lambda: ray.available_resources().get("CPU", 0) == ray.cluster_resources()["CPU"], "it ends")
+    world.eventually(lambda: ray.available_resources().get("CPU") == ray.cluster_resources()["CPU"], "it ends")
     assert len(ray.get(result)) == 1_000_000
 
 
