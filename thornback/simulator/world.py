@@ -121,9 +121,6 @@ class World:
         _world = self
         self._collecting = gc.isenabled()
         gc.disable()
-        self._freezes = not gc.get_freeze_count()
-        if self._freezes:
-            gc.freeze()  # collections in the simulation need not look through what was there before
         self._outer_runtime, current.runtime = current.runtime, None
         self._start_nodes()
         self._watch_progress()
@@ -146,8 +143,6 @@ class World:
             threads.active = None
             current.runtime = self._outer_runtime
             _world = None
-            if self._freezes:
-                gc.unfreeze()
             if self._collecting:
                 gc.enable()
             self.trace.close()
