@@ -407,7 +407,7 @@ MUTANTS: dict[str, Mutant] = {
         "        if actor is None or actor.worker_id != sender or actor.incarnation != message.incarnation:",
         "        if actor is None or actor.incarnation != message.incarnation:",
         "ledger",
-        200,
+        600,
         kinds=("crash_worker",),
     ),
     "a restart for the sake of a node that leaves counts": Mutant(
@@ -440,7 +440,7 @@ MUTANTS: dict[str, Mutant] = {
         "        if not writer.knows(message.request):",
         "        if message.request > writer.answered:",
         "writers",
-        40,
+        120,
         kinds=("crash_gcs", "slow_commits"),
     ),
     "which writes were made is not durable": Mutant(
@@ -448,7 +448,7 @@ MUTANTS: dict[str, Mutant] = {
         "            self.gcs.journal.write(self.writers, sender, _encode(writer))\n",
         "",
         "writers",
-        40,
+        120,
         kinds=("crash_gcs", "slow_commits"),
     ),
     # --- What a later GCS must know
