@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -44,31 +45,20 @@ def test_a_worker_that_dies_while_it_holds_objects_leaves_none(world: World) -> 
 
 @pytest.mark.only("real")
 def test_writers_killed_at_any_point_leave_no_leak(world: World) -> None:
+    started = world.counter()
+
     @ray.remote(max_retries=0)
     def write_for_ever() -> Any:
+        ray.get(started.add.remote(os.getpid()))
         while True:
             refs = [ray.put(array(8)) for _ in range(3)]
             del refs
 
-    @ray.remote(num_cpus=0)
-    def pid_of_writer() -> int:
-        return os.getpid()
-
-    for delay in (0.05, 0.11, 0.17, 0.23):
+    for number, delay in enumerate((0.05, 0.11, 0.17, 0.23)):
         ref = write_for_ever.remote()
-        rows: list[dict[str, Any]] = []
-
-        def running(rows: list[dict[str, Any]] = rows) -> bool:
-            from thornback.core import blocking
-
-            rows[:] = [row for row in blocking.query(current.require(), "workers") if row["name"] == "write_for_ever"]
-            return bool(rows and rows[0]["pid"])
-
-        world.eventually(running, "the writer should run")
-        import time
-
+        world.eventually(lambda count=number: ray.get(started.get.remote()) > count, "the writer should run")
         time.sleep(delay)
-        os.kill(rows[0]["pid"], signal.SIGKILL)
+        os.kill(ray.get(started.log.remote())[-1], signal.SIGKILL)
         with pytest.raises(ray.exceptions.WorkerCrashedError):
             ray.get(ref)
         del ref
