@@ -21,7 +21,7 @@ demo: $(INSTALLED)
 
 test: lint
 	@echo "== tests"
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest
 	@echo "== all passed: lint, types, tests"
 
 lint: $(INSTALLED)
