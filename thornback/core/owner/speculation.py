@@ -101,7 +101,7 @@ class Speculation:
 
     def _run_twice(self, task: Task) -> None:
         peers = self._peers[task.template.key]
-        if task.state != PUSHED or task.twin is not None or task.cancelled:
+        if task.state != PUSHED or task.twin is not None or task.cancelled or task.failed_once:
             return
         if not may_run_twice(peers.finished, peers.copies):
             return
@@ -159,6 +159,13 @@ class Speculation:
         self._sever(task, copy)
         copy.state = DONE
         return copy
+
+    def run_failed(self, task: Task) -> Task | None:
+        """The present run has ended with an error of its own. If another run goes on, that decides what becomes of the
+        task, and the ended one is returned."""
+        ended = self.other_goes_on(task)
+        task.failed_once = ended is not None
+        return ended
 
     def copy_ended(self, copy: Task) -> None:
         """The run that does not count has ended without a result, or has not begun and cannot."""

@@ -45,6 +45,8 @@ class Task(msgspec.Struct, gc=False, eq=False):
     """The highest attempt number that was given away, if that is not the present one."""
     twin: Task | None = None
     """The task's other run; see :mod:`thornback.core.owner.speculation`."""
+    failed_once: bool = False
+    """One of two runs has failed by itself: the other decides, and there is no third."""
 
     def next_attempt(self) -> int:
         """A number that no run of this task has had."""

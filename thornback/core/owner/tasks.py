@@ -186,7 +186,7 @@ class Tasks:
             return None
         assert task is not None
         if task.twin is not None and reply.error is not None:
-            ended = self.owner.speculation.other_goes_on(task)
+            ended = self.owner.speculation.run_failed(task)
             if ended is not None:
                 return ended
         if task.template.replay and not (reply.cancelled or task.cancelled):
