@@ -20,8 +20,10 @@ demo: $(INSTALLED)
 	@$(BIN)/thornback demo
 
 test: lint
-	@echo "== tests"
-	@$(BIN)/python -m pytest
+	@echo "== tests of simulations and pure functions, side by side"
+	@$(BIN)/python -m pytest -n auto --maxprocesses 8 -m "not soak and not real"
+	@echo "== tests with real processes, one by one"
+	@$(BIN)/python -m pytest -m "real and not soak"
 	@echo "== all passed: lint, types, tests"
 
 lint: $(INSTALLED)

@@ -1,4 +1,4 @@
-"""What all tests share: the markers, sessions of their own, and which of them may run side by side."""
+"""What all tests share: the markers, sessions of their own, and which of them must run one by one."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell starts what runs in the background deaf to Ctrl-C, and programs that tests start would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "cluster(cpus, nodes, init, lossy): what a test of tests/worlds/ needs")
+    config.addinivalue_line("markers", "real: starts processes or looks at the clock; `make test` runs these one by one")
     config.addinivalue_line(
         "markers", "only(world): a behaviour that can be seen in one of the worlds; its test says why"
     )
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side (``pytest -n 2 --dist loadgroup``), those of real processes do so one by one."""
+    """Tests of real processes run one by one, and those of simulations side by side (``-n``): mark the former."""
     for item in items:
         if _is_real(item):
-            item.add_marker(pytest.mark.xdist_group("real"))
+            item.add_marker(pytest.mark.real)
 
 
 def _is_real(item: pytest.Item) -> bool:

@@ -6,6 +6,7 @@ from tests.core.gcs.cluster import DRIVER, HEAD, OTHER, STRANGER, WORKER, Cluste
 from thornback.core.ids import task_id
 from thornback.core.messages import (
     ActorUpdate,
+    AskMaker,
     CreateGroup,
     Death,
     Deaths,
@@ -16,11 +17,14 @@ from thornback.core.messages import (
     MeetGcs,
     Message,
     NodeFenced,
+    NotComing,
     PutKey,
     RegisterActor,
     RequestLease,
     ReserveBundles,
     StartJob,
+    SubscribeActor,
+    SubscribeGroup,
 )
 
 
@@ -118,3 +122,26 @@ def test_what_is_noted_of_actors_that_nobody_registers_ends_with_their_owner() -
     cluster.hears(DRIVER, KillActor(task_id(WORKER, 9), True, 0))
     cluster.hears(HEAD, Deaths((Death(WORKER, "killed"),)))
     assert not any(table == "early_ends" and value for (table, _), value in cluster.rows.items())
+
+
+def test_the_maker_of_an_unknown_actor_or_group_is_asked_and_who_waits_for_it_learns_that_it_is_over() -> None:
+    cluster = Cluster()
+    cluster.register(HEAD)
+    subject = task_id(WORKER, 9)
+    for wish in (SubscribeActor(subject), SubscribeGroup(subject)):
+        assert cluster.hears(DRIVER, wish) == [], "it may still come"
+        assert cluster.sent == [(WORKER, AskMaker(subject))]
+    cluster.hears(WORKER, NotComing(subject))
+    news = [message for to, message in cluster.sent if to == DRIVER]
+    assert [each.state for each in news if isinstance(each, ActorUpdate | GroupUpdate)] == ["DEAD", "REMOVED"]
+
+
+def test_what_is_registered_before_its_maker_says_that_nothing_more_comes_is_there() -> None:
+    cluster = Cluster()
+    cluster.register(HEAD)
+    spec = actor(WORKER, cluster.start_job(DRIVER))
+    cluster.hears(DRIVER, SubscribeActor(spec.actor_id))
+    cluster.hears(WORKER, RegisterActor(spec, False), NotComing(spec.actor_id))
+    assert not any(to == DRIVER for to, _ in cluster.sent), "it has not ended"
+    (news,) = cluster.hears(DRIVER, SubscribeActor(spec.actor_id))
+    assert isinstance(news, ActorUpdate) and news.state == "PENDING_CREATION"

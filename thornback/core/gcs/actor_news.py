@@ -39,15 +39,20 @@ class ActorNews:
             self._tell_gone(sender, message.actor_id, "it has ended, or its owner has")
         else:
             self.subscribe(message.actor_id, sender)
+            self._actors.gcs.makers.ask(message.actor_id)
 
     def process_died(self, address: Address, reason: str) -> None:
         """A process or node wants no news any more; of actors that it never came to register there will be none."""
         self._subscribers.process_died(address)
         for actor_id in self._subscribers.subjects_owned_by(address):
             if actor_id not in self._actors.table:
-                for subscriber in self._subscribers.of(actor_id):
-                    self._tell_gone(subscriber, actor_id, f"its owner has ended: {reason}")
-                self._subscribers.drop_subject(actor_id)
+                self.never_comes(actor_id, f"its owner has ended: {reason}")
+
+    def never_comes(self, actor_id: ActorId, reason: str) -> None:
+        """It is not in the tables, and will not be: whoever waits for it learns that."""
+        for subscriber in self._subscribers.of(actor_id):
+            self._tell_gone(subscriber, actor_id, reason)
+        self._subscribers.drop_subject(actor_id)
 
     def drop(self, actor_id: ActorId) -> None:
         """There will be no more news of it."""

@@ -190,9 +190,13 @@ class GroupTable:
             self.node_leaves(address, f"node {short(address)} has died with some of its bundles")
         for group_id in self.subscribers.subjects_owned_by(address):
             if group_id not in self.table:
-                for subscriber in self.subscribers.of(group_id):
-                    self._tell_gone(subscriber, group_id)
-                self.subscribers.drop_subject(group_id)
+                self.never_comes(group_id)
+
+    def never_comes(self, group_id: TaskId) -> None:
+        """It is not in the tables, and will not be: whoever waits for it learns that."""
+        for subscriber in self.subscribers.of(group_id):
+            self._tell_gone(subscriber, group_id)
+        self.subscribers.drop_subject(group_id)
 
     def node_leaves(self, node: NodeId, reason: str) -> None:
         """A node leaves: its bundles get another place; what runs in them now may end."""
@@ -246,6 +250,7 @@ class GroupTable:
             self._tell_gone(sender, message.group_id)
         else:
             self.subscribers.add(message.group_id, sender)
+            self.gcs.makers.ask(message.group_id)
 
     def _tell_gone(self, subscriber: Address, group_id: TaskId) -> None:
         self.transport.send(subscriber, GroupUpdate(group_id, 1 << 62, REMOVED, (), (), "it has ended"))

@@ -16,6 +16,7 @@ from thornback.core.gcs.incarnations import Incarnations
 from thornback.core.gcs.jobs import JobTable
 from thornback.core.gcs.journal import Journal
 from thornback.core.gcs.keys import KeyTable
+from thornback.core.gcs.makers import Makers
 from thornback.core.gcs.nodes import NodeTable
 from thornback.core.gcs.placement_groups import GroupTable
 from thornback.core.gcs.quotas import QuotaTable
@@ -47,6 +48,7 @@ class GlobalControlStore:
         self.jobs = JobTable(self)
         self.actors = ActorTable(self)
         self.early_ends = EarlyEnds(self)
+        self.makers = Makers(self)
         self.checkpoints = CheckpointTable(self)
         self.drains = DrainTable(self)
         self.groups = GroupTable(self)
@@ -69,6 +71,7 @@ class GlobalControlStore:
             self.drains,
             self.groups,
             self.groups.reservations,
+            self.makers,
             self.quotas,
             self.keys,
             self.events,

@@ -181,3 +181,18 @@ class NamedActor(Message, frozen=True, tag=72):
     request: int
     actor_id: ActorId
     handle: bytes
+
+
+class AskMaker(Message, frozen=True, tag=73):
+    """GCS to owner: somebody waits for an actor or placement group of yours that I do not know; NotComing if it is not
+    to be registered any more."""
+
+    subject: TaskId
+
+
+class NotComing(Message, frozen=True, tag=74):
+    """Owner to GCS: what I have not registered so far I never will."""
+
+    latest_by: ClassVar[tuple[str, ...] | None] = ("subject",)
+
+    subject: TaskId

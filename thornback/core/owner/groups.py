@@ -25,6 +25,8 @@ class Groups:
         self.gcs = owner.gcs
         self.known: dict[TaskId, GroupUpdate] = {}
         self._asked: dict[TaskId, None] = {}
+        self.coming: dict[TaskId, None] = {}
+        """Groups of this process that the GCS has not yet said anything of."""
         self._watchers: dict[TaskId, list[Callable[[GroupUpdate], bool]]] = {}
         self._ended: dict[TaskId, None] = {}
         self.promised: dict[ObjectId, TaskId] = {}
@@ -33,6 +35,7 @@ class Groups:
     def create(self, spec: GroupSpec) -> None:
         """Ask the GCS for a new group."""
         self._asked[spec.group_id] = None
+        self.coming[spec.group_id] = None
         self.gcs.send(CreateGroup(spec))
 
     def lookup(self, group_id: TaskId) -> GroupUpdate | None:
@@ -77,6 +80,7 @@ class Groups:
         if known is not None and (known.version >= message.version or known.state == REMOVED):
             return
         self.known[message.group_id] = message
+        self.coming.pop(message.group_id, None)
         watchers = self._watchers.pop(message.group_id, [])
         left = [watcher for watcher in watchers if not watcher(message)]
         if left:

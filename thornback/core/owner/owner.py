@@ -49,6 +49,7 @@ from thornback.core.owner.cancellation import Cancellation
 from thornback.core.owner.groups import Groups
 from thornback.core.owner.keys import Keys
 from thornback.core.owner.leases import Leases
+from thornback.core.owner.maker import Maker
 from thornback.core.owner.objects import Objects
 from thornback.core.owner.reasons import OwnerReasons
 from thornback.core.owner.references import Reference, ReferenceTable
@@ -100,6 +101,7 @@ class Owner:
         self.streams = Streams(self)
         self.actors = Actors(self)
         self.groups = Groups(self)
+        self.maker = Maker(self)
         self.keys = Keys(self)
         self.leases = Leases(self, config)
         self.speculation = Speculation(self)
@@ -116,6 +118,7 @@ class Owner:
             self.actors,
             self.actors.log,
             self.groups,
+            self.maker,
             self.keys,
             *self.leases.parts,
             self.tasks,
