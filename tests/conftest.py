@@ -18,7 +18,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell starts what runs in the background deaf to Ctrl-C, and programs that tests start would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "cluster(cpus, nodes, init, lossy): what a test of tests/worlds/ needs")
-    config.addinivalue_line("markers", "real: starts processes or looks at the clock; `make test` runs these one by one")
+    config.addinivalue_line("markers", "real: starts processes or looks at the clock; runs alone")
     config.addinivalue_line(
         "markers", "only(world): a behaviour that can be seen in one of the worlds; its test says why"
     )
