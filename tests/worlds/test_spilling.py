@@ -96,7 +96,7 @@ def test_pinned_objects_stay_in_memory(world: World) -> None:
     settle(world)
 
 
-@SMALL_STORE
+@NO_SPILLING
 def test_what_is_being_read_stays_and_the_error_names_the_holders(world: World) -> None:
     views = [ray.get(ray.put(array(20, index))) for index in range(3)]
     with pytest.raises(ray.exceptions.ObjectStoreFullError) as caught:
@@ -105,6 +105,50 @@ def test_what_is_being_read_stays_and_the_error_names_the_holders(world: World) 
     assert [int(view[0]) for view in views] == [0, 1, 2]
     del views
     ray.put(array(40))
+    settle(world)
+
+
+@SMALL_STORE
+def test_a_value_that_finds_no_room_beside_what_is_read_goes_to_a_file_of_its_own(world: World) -> None:
+    views = [ray.get(ray.put(array(20, index))) for index in range(3)]
+    ref = ray.put(array(40, 3))
+    (store,) = state.list_stores()
+    assert store["outside_bytes"] >= 40 * MIB and store["used"] >= 60 * MIB
+
+    @ray.remote
+    def check(value: Any) -> tuple[int, int]:
+        return int(value.min()), int(value.max())
+
+    assert ray.get(check.remote(ref)) == (3, 3)
+    assert [int(view[0]) for view in views] == [0, 1, 2]
+    del views, ref
+    settle(world)
+    world.eventually(lambda: not state.list_stores()[0]["outside_bytes"], "the file goes with its object")
+
+
+@SMALL_STORE
+def test_more_than_fits_can_be_read_at_the_same_time(world: World) -> None:
+    refs = [ray.put(array(20, index)) for index in range(6)]
+    views = [ray.get(ref) for ref in refs]
+    assert [(int(view.min()), int(view.max())) for view in views] == [(index, index) for index in range(6)]
+    assert state.list_stores()[0]["outside_bytes"] >= 20 * MIB
+    del views
+    world.eventually(lambda: not state.list_stores()[0]["outside_bytes"], "what is on disk anyway needs no file")
+    assert [int(ray.get(ref)[0]) for ref in refs] == list(range(6))
+    del refs
+    settle(world)
+
+
+@SMALL_STORE
+def test_a_result_that_does_not_fit_beside_its_arguments_goes_to_a_file_of_its_own(world: World) -> None:
+    @ray.remote
+    def grow(value: Any) -> Any:
+        return array(50, int(value[0]) + 1)
+
+    argument = ray.put(array(50, 1))
+    result = ray.get(grow.remote(argument))
+    assert (int(result.min()), int(result.max()), result.nbytes) == (2, 2, 50 * MIB)
+    del argument, result
     settle(world)
 
 

@@ -50,6 +50,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Start a worker per CPU with the node, rather than when first needed."""
     allocation_wait: int = 10 * SECOND
     """How long a put, or the read of a remote object, waits for room in shared memory without any progress."""
+    outside_after: int = 2 * SECOND
+    """How long it waits so before it is given a file of its own outside of shared memory, if that is possible."""
     spill_directories: tuple[str, ...] = ()
     """Where objects go that do not fit into memory: directories, or URIs of pyarrow.fs; () is the session directory."""
     spill_limit: int = -1

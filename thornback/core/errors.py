@@ -159,7 +159,7 @@ class ObjectFreedError(ObjectLostError):
 
 
 class ObjectStoreFullError(ThornbackError):
-    """The object does not fit into the node's shared memory."""
+    """The object fits neither into the node's shared memory nor on its disk."""
 
 
 class RuntimeEnvSetupError(ThornbackError):

@@ -153,6 +153,8 @@ class Arena:
 
     def view(self, offset: int, size: int) -> memoryview:
         """The bytes themselves, for the node process."""
+        if offset >= OUTSIDE:
+            return memoryview(self.outside.map(offset))[offset % OUTSIDE :][:size]
         self._map()
         return self._bytes[offset : offset + size]
 

@@ -36,7 +36,7 @@ from thornback.core.ports import OUTSIDE, NoTrace, Ports
 from thornback.simulator.seeds import Streams
 
 CAPACITY = 64 * 40
-CONFIG = Config(spill_file_size=64 * 8, allocation_wait=1 * SECOND, spill_ahead=64 * 4)
+CONFIG = Config(spill_file_size=64 * 8, allocation_wait=1 * SECOND, outside_after=SECOND // 2, spill_ahead=64 * 4)
 
 
 class StoreModel(RuleBasedStateMachine):
@@ -118,6 +118,14 @@ class StoreModel(RuleBasedStateMachine):
         self.asked[object_id] = writer
         self.store.on_allocate_object(writer, AllocateObject(object_id, blocks * 64))
         self.collect()
+
+    @rule(data=st.data())
+    def stop_waiting_for_a_block(self, data: st.DataObject) -> None:
+        if self.asked:
+            object_id = data.draw(st.sampled_from(sorted(self.asked)))
+            self.freed.add(object_id)
+            self.store.on_abort_object(self.asked.pop(object_id), AbortObject(object_id))
+            self.collect()
 
     @rule(data=st.data(), give_up=st.booleans())
     def write(self, data: st.DataObject, give_up: bool) -> None:
@@ -281,6 +289,8 @@ class StoreModel(RuleBasedStateMachine):
                 self.unpin(reader, object_id)
         self.node.clock.advance(60 * SECOND)
         self.collect()
+        unwritten = {entry.object_id for entry in self.store.entries.values() if not entry.sealed}
+        assert unwritten == set(self.writing), "blocks that are neither written nor given up"
         for dead in list(self.alive):
             self.kill(dead)
         self.node.clock.advance(60 * SECOND)

@@ -14,6 +14,7 @@ from tests.faults.invariants.stream import DRIVER, LATER, NODE, OBJECT, OTHER, T
 from thornback.core.ids import task_id
 from thornback.core.messages import Heartbeat, RemoveBorrower, RequestLease, Strategy
 from thornback.core.objects.entry import Entry
+from thornback.core.objects.room import Rank
 from thornback.core.owner.lease_requests import LeaseRequests
 from thornback.core.raylet import Raylet
 from thornback.faults import invariants as inv
@@ -81,7 +82,7 @@ def let_a_request_wait(world: Any) -> None:
 
 def let_memory_wait(world: Any) -> None:
     """A demand for memory that is never served."""
-    raylet(world).store.room.add((WORKER, OBJECT), 100, False, lambda: False, lambda: None)
+    raylet(world).store.room.add((WORKER, OBJECT), 100, Rank.WRITE, lambda: False, lambda: None, 1)
 
 
 def let_a_write_wait(world: Any) -> None:

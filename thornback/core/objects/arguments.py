@@ -82,7 +82,8 @@ class ArgumentRequests:
         def fail() -> None:
             self._fail(key, request, request.objects[0], (), self._store.full(size), True)
 
-        self._store.demand(request.key, size, rank, lambda: self._attempt(key, request), fail)
+        patience = self._store.config.allocation_wait
+        self._store.demand(request.key, size, rank, lambda: self._attempt(key, request), fail, patience)
 
     def _end(self, key: tuple[Address, int], request: Request) -> None:
         """Give everything back."""

@@ -21,7 +21,7 @@ def rows(store: NodeStore) -> list[dict[str, Any]]:
             "node_id": store.node_id.hex(),
             "size": entry.size,
             "memory_bytes": _memory(store, entry),
-            "disk_bytes": entry.size if entry.offset >= OUTSIDE else 0 if entry.piece is None else entry.piece.stored,
+            "disk_bytes": _disk(entry),
             "sealed": entry.sealed,
             "primary": entry.primary,
             "freed": entry.doomed,
@@ -54,3 +54,8 @@ def summary(store: NodeStore) -> dict[str, Any]:
 
 def _memory(store: NodeStore, entry: Entry) -> int:
     return store.allocator.size_of(entry.offset) if 0 <= entry.offset < OUTSIDE else 0
+
+
+def _disk(entry: Entry) -> int:
+    spilled = 0 if entry.piece is None else entry.piece.stored
+    return spilled + (entry.size if entry.offset >= OUTSIDE else 0)

@@ -21,6 +21,7 @@ from thornback.core.messages import (
     Wanted,
 )
 from thornback.core.objects.entry import Entry
+from thornback.core.objects.room import Rank
 from thornback.core.objects.store import NodeStore
 from thornback.core.ports import Ports
 
@@ -226,7 +227,7 @@ class Pulls:
                 self._continue()
 
         waited = False
-        self.store.reserve(pull.object_id, pull.size, self.node_id, True, then)
+        self.store.reserving.reserve(pull.object_id, pull.size, self.node_id, Rank.READ, then)
         waited = True
 
     def _made_here(self, pull: Pull) -> None:

@@ -45,13 +45,31 @@ class Restoring:
             entry.moving = ""
             self._present(entry, store.full(entry.size))
 
-        store.demand((store.node_id, entry.object_id), entry.size, Rank.READ, attempt, fail)
+        def wait() -> None:
+            store.demand(key, entry.size, Rank.READ, attempt, fail, store.config.allocation_wait)
+
+        def made(offset: int, reason: str) -> None:
+            if reason:
+                wait()
+            else:
+                self._read_one(entry, offset)
+
+        def go_outside() -> None:
+            store.outside.allocate(key, entry.size, made)
+
+        key = (store.node_id, entry.object_id)
+        if store.outside.possible:
+            store.demand(key, entry.size, Rank.READ, attempt, go_outside, store.config.outside_after)
+        else:
+            wait()
 
     def bring_to(self, entry: Entry, offset: int, then: Callable[[str | None], None]) -> None:
         """As :meth:`bring`, of an object without room, to room that was found for it."""
         entry.on_present.append(then)
         if entry.moving == IN:
-            self._store.room.withdraw((self._store.node_id, entry.object_id))
+            key = (self._store.node_id, entry.object_id)
+            self._store.room.withdraw(key)
+            self._store.outside.cancel(key)
         entry.moving = IN
         self._read(entry, offset)
 

@@ -28,10 +28,17 @@ class Rank(IntEnum):
 class Demand:
     """Somebody needs room."""
 
-    __slots__ = ("attempt", "extensions", "fail", "key", "rank", "seen", "size")
+    __slots__ = ("attempt", "extensions", "fail", "key", "patience", "rank", "seen", "size")
 
     def __init__(
-        self, key: Key, size: int, rank: Rank, attempt: Callable[[], bool], fail: Callable[[], None], seen: int
+        self,
+        key: Key,
+        size: int,
+        rank: Rank,
+        attempt: Callable[[], bool],
+        fail: Callable[[], None],
+        patience: int,
+        seen: int,
     ) -> None:
         self.key = key
         self.size = size
@@ -40,6 +47,7 @@ class Demand:
         """Takes the room if there is enough; returns whether the demand is settled."""
         self.fail = fail
         """Called instead when the wait was too long."""
+        self.patience = patience
         self.seen = seen
         """Progress at the last look."""
         self.extensions = 0
@@ -53,23 +61,22 @@ class RoomQueue:
     others overtake it, as their end may be what it waits for: the result of a task whose arguments fill the store. No
     task overtakes an older one that waits for its arguments; neither holds anything yet.
 
-    A demand fails when ``patience`` nanoseconds have passed without anything having become free, unless the disk is at
-    work, or it is for arguments and tasks run that have theirs.
+    A demand fails when its patience, in nanoseconds, has passed without anything having become free, unless the disk is
+    at work, or it is for arguments and tasks run that have theirs.
 
     Args:
         busy: whether the disk is at work, from which room will come.
     """
 
-    def __init__(self, clock: Clock, patience: int, busy: Callable[[], bool]) -> None:
+    def __init__(self, clock: Clock, busy: Callable[[], bool]) -> None:
         self._clock = clock
         self._busy = busy
-        self._patience = patience
         self._ranks: tuple[dict[Key, Demand], ...] = tuple({} for _ in Rank)
         self._progress = 0
         self._serving = False
         self._again = False
         """Something has happened while demands were served."""
-        self._arguments_used = -patience - 1
+        self._arguments_used: int | None = None
         """When a task was last seen to run with large arguments."""
 
     def __len__(self) -> int:
@@ -102,13 +109,15 @@ class RoomQueue:
         """A task runs with large arguments; those that wait for theirs go on waiting."""
         self._arguments_used = self._clock.now()
 
-    def add(self, key: Key, size: int, rank: Rank, attempt: Callable[[], bool], fail: Callable[[], None]) -> None:
+    def add(
+        self, key: Key, size: int, rank: Rank, attempt: Callable[[], bool], fail: Callable[[], None], patience: int
+    ) -> None:
         """Wait for room. A second demand under the same key is ignored."""
         if key in self:
             return
-        demand = self._ranks[rank][key] = Demand(key, size, rank, attempt, fail, self._progress)
+        demand = self._ranks[rank][key] = Demand(key, size, rank, attempt, fail, patience, self._progress)
         if rank != Rank.AHEAD:
-            self._clock.call_after(self._patience, lambda: self._check(demand))
+            self._clock.call_after(patience, lambda: self._check(demand))
 
     def _check(self, demand: Demand) -> None:
         demands = self._ranks[demand.rank]
@@ -116,7 +125,7 @@ class RoomQueue:
             return
         if demand.seen != self._progress:
             demand.seen = self._progress
-        elif demand.rank == Rank.ARGUMENTS and self._clock.now() - self._arguments_used <= self._patience:
+        elif demand.rank == Rank.ARGUMENTS and self._used_lately(demand.patience):
             demand.extensions = 0
         elif self._busy() and demand.extensions < EXTENSIONS:
             demand.extensions += 1
@@ -124,7 +133,10 @@ class RoomQueue:
             del demands[demand.key]
             demand.fail()
             return
-        self._clock.call_after(self._patience, lambda: self._check(demand))
+        self._clock.call_after(demand.patience, lambda: self._check(demand))
+
+    def _used_lately(self, period: int) -> bool:
+        return self._arguments_used is not None and self._clock.now() - self._arguments_used <= period
 
     def serve(self, freed: bool = True, overtaking: bool = False) -> None:
         """Something may have become free: settle demands in order.

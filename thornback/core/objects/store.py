@@ -31,6 +31,7 @@ from thornback.core.objects.allocator import Allocator
 from thornback.core.objects.entry import Entry
 from thornback.core.objects.evictable import Evictable
 from thornback.core.objects.outside import Outside
+from thornback.core.objects.reserving import Reserving
 from thornback.core.objects.restoring import Restoring
 from thornback.core.objects.room import Key, Rank, RoomQueue
 from thornback.core.objects.spilling import Spilling
@@ -62,9 +63,10 @@ class NodeStore:
         self.config = config
         self.allocator = Allocator(memory.capacity)
         self.spilling = Spilling(node_id, ports, disk, config, self.settle)
-        self.room = RoomQueue(ports.clock, config.allocation_wait, lambda: self.spilling.bytes_under_way > 0)
+        self.room = RoomQueue(ports.clock, lambda: self.spilling.bytes_under_way > 0)
         self.entries: dict[ObjectId, Entry] = {}
         self.evictable = Evictable()
+        self.reserving = Reserving(self)
         self.restoring = Restoring(self)
         self.outside = Outside(disk, config, lambda: self.spilling.bytes_on_disk + self.spilling.bytes_under_way)
         self.dead = DeadProcesses()
@@ -100,34 +102,7 @@ class NodeStore:
             else:
                 self.on_allocate_object(sender, message)
 
-        self.reserve(object_id, message.size, sender, False, then)
-
-    def reserve(
-        self,
-        object_id: ObjectId,
-        size: int,
-        writer: Address,
-        reading: bool,
-        then: Callable[[Entry | None, str], None],
-    ) -> None:
-        """Find room for an object that is not here: ``then(entry, "")``; or ``then(None, reason)``; or, if the object
-        has come in another way meanwhile, ``then(None, "")``."""
-        if size > self.allocator.capacity:
-            self._reserve_outside(object_id, size, writer, then)
-            return
-
-        def attempt() -> bool:
-            if object_id in self.entries:
-                then(None, "")
-                return True
-            offset = self.take(size)
-            if offset is None:
-                return False
-            then(self.add(object_id, offset, size, writer), "")
-            return True
-
-        rank = Rank.READ if reading else Rank.WRITE
-        self.demand((writer, object_id), size, rank, attempt, lambda: then(None, self.full(size)))
+        self.reserving.reserve(object_id, message.size, sender, Rank.WRITE, then)
 
     def add(self, object_id: ObjectId, offset: int, size: int, writer: Address) -> Entry:
         """A new object, in room that was taken for it."""
@@ -135,37 +110,19 @@ class NodeStore:
         entry = self.entries[object_id] = Entry(object_id, offset, size, writer, self.clock.now())
         return entry
 
-    def _reserve_outside(
-        self, object_id: ObjectId, size: int, writer: Address, then: Callable[[Entry | None, str], None]
+    def demand(
+        self, key: Key, size: int, rank: Rank, attempt: Callable[[], bool], fail: Callable[[], None], patience: int
     ) -> None:
-        def made(offset: int, reason: str) -> None:
-            if reason:
-                text = (
-                    f"an object of {size:,} bytes does not fit into this node's object store of "
-                    f"{self.allocator.capacity:,} bytes, nor on disk: {reason}; raise object_store_memory"
-                )
-                then(None, text)
-            elif object_id in self.entries:
-                self.outside.release(offset)
-                then(None, "")
-            else:
-                entry = self.add(object_id, offset, size, writer)
-                then(entry, "")
-                if self.is_dead(writer):
-                    self._abort_unsealed(entry)
-
-        self.outside.allocate(size, made)
-
-    def demand(self, key: Key, size: int, rank: Rank, attempt: Callable[[], bool], fail: Callable[[], None]) -> None:
         """Take room: ``attempt()`` returns whether that is settled, and is called again as room becomes free; or
-        ``fail()`` when the wait was too long."""
+        ``fail()`` when nothing has become free for ``patience`` nanoseconds."""
         if (not len(self.room) or rank == Rank.READ) and self.room.settles_at_once(attempt):
             return
-        self.room.add(key, size, rank, attempt, fail)
+        self.room.add(key, size, rank, attempt, fail, patience)
         self._serve_room(freed=False)
 
     def withdraw(self, key: Key) -> None:
         """A demand is void; others need not wait for it."""
+        self.outside.cancel(key)
         if self.room.withdraw(key):
             self._serve_room(freed=False)
 
@@ -350,6 +307,8 @@ class NodeStore:
             return
         if 0 <= entry.offset < OUTSIDE:
             self.evictable.park(entry)
+        elif entry.offset >= OUTSIDE and entry.piece is not None:
+            self._release_memory(entry)
         if len(self.room):
             self._serve_room()
 
@@ -430,6 +389,7 @@ class NodeStore:
         things that it has written learn that they exist, in case it could not tell them."""
         self.dead.add(address)
         self.room.process_died(address)
+        self.outside.process_died(address)
         for entry in list(self.entries.values()):
             owner = owner_of(entry.object_id)
             for reader in [reader for reader in entry.pins if reader.startswith(address)]:
