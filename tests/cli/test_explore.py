@@ -111,6 +111,31 @@ def test_a_broken_invariant_and_a_run_without_end_have_exit_codes_of_their_own(f
     assert "the run was given up after" in done.stdout
 
 
+def test_a_run_without_end_is_saved_and_replayed_and_shrunk_in_a_process_of_its_own(folder: Path) -> None:
+    check = 'assert ray.get(counter.add.remote()) == expected, "the counter has forgotten"'
+    stuck = COUNTER.replace(check, "value = ray.get(counter.add.remote())\n    while value != expected:\n        pass")
+    (folder / "stuck.py").write_text(stuck)
+    arguments = ("--nodes", 3, "--seeds", 1, "--faults", "plan.json", "--run-limit", 2)
+    done = run(folder, "simulate", "stuck.py", *arguments, "--json")
+    assert done.returncode == 5, done.stdout + done.stderr
+    (group,) = json.loads(done.stdout)["groups"]
+    file = group["file"]
+    assert (group["invariant"], group["where"]) == ("the run", "it takes too long")
+    replayed = run(folder, "replay", file)
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+    assert "the run was given up after" in replayed.stdout
+    shrunk = run(folder, "shrink", file, "--out", "small.json", "--max-runs", 3)
+    assert shrunk.returncode == 0, shrunk.stdout + shrunk.stderr
+    assert [fault["kind"] for fault in json.loads((folder / "small.json").read_text())["plan"]["faults"]] == [
+        "crash_worker"
+    ]
+    traced = run(folder, "trace", file)
+    assert traced.returncode == 2 and "came to no end" in traced.stderr
+    (folder / "small.json").write_text((folder / "small.json").read_text().replace("while value", "if value"))
+    ended = run(folder, "replay", "small.json")
+    assert ended.returncode == 6 and "this time it came to its end" in ended.stdout
+
+
 def test_a_program_that_exits_is_shown_with_the_place_and_what_it_has_printed(folder: Path) -> None:
     (folder / "picky.py").write_text("import argparse\nparser = argparse.ArgumentParser()\nparser.parse_args()\n")
     done = run(folder, "simulate", "picky.py", "--seeds", "0:1", "--faults", "none", "--", "--size", "3")

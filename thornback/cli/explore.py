@@ -181,12 +181,10 @@ def _save(found: Exploration, programs: dict[str, Program], options: Options) ->
     try:
         for group in found.groups()[:GROUPS_SAVED]:
             outcome = group.outcomes[0]
-            if group.invariant == UNFINISHED:
-                continue
             options.failures.mkdir(parents=True, exist_ok=True)
             name = re.sub(r"[^a-z0-9]+", "-", f"{group.invariant} {group.where}".lower()).strip("-")[:60]
             path = options.failures / f"{name}-{Path(outcome.program).stem.replace(':', '-')}-{outcome.seed}.json"
-            failure = examine(outcome, programs[outcome.program])
+            failure = examine(outcome, programs[outcome.program], run_limit=options.run_limit)
             failure.save(path)
             saved.append((group, failure, path))
     except OSError as error:
@@ -221,12 +219,11 @@ def report(found: Exploration, saved: list[Saved], options: Options) -> Iterator
         more = ", ..." if len(group.outcomes) > 10 else ""
         yield ""
         yield f"{len(group.outcomes)} x {group.invariant}: {group.where} (seeds {seeds}{more})"
-        if group.invariant == UNFINISHED:
-            yield f"    {group.first.text}"
     for _, failure, path in saved:
         yield ""
         yield from describe(failure)
-        yield f"saved as {path}: thornback replay, shrink and trace take it"
+        tools = "replay, shrink and trace" if failure.ended else "replay and shrink"
+        yield f"saved as {path}: thornback {tools} take it"
         if not failure.replays:
             yield "a second run was another one: thornback replay names the first difference and the likely cause"
     if options.coverage:
@@ -242,7 +239,7 @@ def describe(failure: Failure) -> Iterator[str]:
     violation = failure.violation
     promise = promise_of(violation.invariant)
     yield f"seed {failure.seed} of {failure.program} breaks {violation.invariant!r}{f': {promise}' if promise else ''}"
-    yield f"  at {violation.at:.6f} s: {violation.where}"
+    yield f"  at {violation.at:.6f} s: {violation.where}" if failure.ended else f"  {violation.where}"
     yield textwrap.indent(violation.text.strip(), "    ")
     if violation.invariant == PROGRAM and failure.output:
         yield "  the last that it has printed:"
@@ -259,7 +256,7 @@ def as_data(found: Exploration, saved: list[Saved]) -> dict[str, Any]:
     """The report for programs."""
     from thornback.faults.coverage import report as coverage_report
 
-    paths = {group.outcomes[0].trace_hash: str(path) for group, _, path in saved}
+    paths = {(group.invariant, group.where): str(path) for group, _, path in saved}
     data: dict[str, Any] = {
         "runs": found.runs,
         "failed": len(found.failures),
@@ -276,7 +273,7 @@ def as_data(found: Exploration, saved: list[Saved]) -> dict[str, Any]:
                 "count": len(group.outcomes),
                 "runs": [{"program": each.program, "seed": each.seed} for each in group.outcomes],
                 "text": group.first.text,
-                "file": paths.get(group.outcomes[0].trace_hash),
+                "file": paths.get((group.invariant, group.where)),
             }
             for group in found.groups()
         ],

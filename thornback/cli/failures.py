@@ -60,6 +60,11 @@ def replay_failure(path: Path, any_version: bool, as_json: bool) -> None:
                 "divergence": msgspec.to_builtins(found.divergence),
             }
         )
+    elif not failure.ended:
+        for line in describe(failure):
+            typer.echo(line)
+        ended = f"this time it came to its end: trace {found.outcome.trace_hash}"
+        typer.echo(found.outcome.violations[0].text if found.same else ended)
     elif found.same:
         for line in describe(failure):
             typer.echo(line)
@@ -135,6 +140,9 @@ def trace_failure(path: Path, out: Path | None, show: bool, any_version: bool, a
     from thornback.faults.timeline import Timeline, to_html, to_json
 
     failure = _load(path, any_version)
+    if not failure.ended:
+        text = f"{path}: this run came to no end, so that it has no timeline; thornback replay makes it again"
+        raise CommandError(text, exit_codes.BAD_INPUT)
     timeline = Timeline()
     try:
         outcome = run_once(failure.find(), failure.seed, failure.plan, failure.setup, [timeline])

@@ -38,6 +38,12 @@ def run_jobs(jobs: Iterator[Job], processes: int, run_limit: float | None) -> It
         pool.close()
 
 
+def run_elsewhere(job: Job, run_limit: float | None = None) -> Outcome:
+    """The outcome of one run in a process of its own; see :func:`run_jobs`."""
+    [outcome] = run_jobs(iter([job]), 1, run_limit)
+    return outcome
+
+
 class _Worker:
     """One process and the run that it makes."""
 

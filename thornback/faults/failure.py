@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 import thornback
+from thornback.faults.explore import Job
 from thornback.faults.invariants import Violation
 from thornback.faults.plan import Plan
 from thornback.faults.program import Program, ProgramError, find_program, recorded_program
@@ -50,6 +51,9 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     others: list[Violation] = []
     story: list[str] = []
     trace_hash: str
+    """Empty if the run came to no end."""
+    run_limit: float | None = None
+    """Wall seconds after which it was given up, if it came to no end in that time."""
     replays: bool = True
     """Whether a second run was the same. If not, the program itself is not deterministic."""
     thornback: str
@@ -91,6 +95,15 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         packed = b64decode(self.journal)
         found.frombytes(packed[: len(packed) & ~1])
         return found
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run came to an end; if not, it is made again in a process of its own only."""
+        return bool(self.trace_hash)
+
+    def job(self, program: Program, plan: Plan | None = None, setup: Setup | None = None) -> Job:
+        """The run, perhaps under another plan or on another cluster."""
+        return Job(program.name, program.text, program.arguments, self.seed, plan or self.plan, setup or self.setup)
 
     def version_problem(self) -> str:
         """Why this is not the version that has failed; "" if it is."""
@@ -170,19 +183,27 @@ class Journal:
         return b64encode(self.records.tobytes()).decode() if len(self.records) <= MOST_RECORDS else ""
 
 
-def examine(outcome: Outcome, program: Program | None = None, note: str = "") -> Failure:
-    """Run a failing run again, to see whether it is the same and to write down its story.
+def examine(
+    outcome: Outcome, program: Program | None = None, note: str = "", run_limit: float | None = None
+) -> Failure:
+    """Run a failing run again, to see whether it is the same and to write down its story. One that came to no end is
+    written down as it is.
 
     Args:
         program: if it is a function, which cannot be found by its name.
+        run_limit: wall seconds that the run was allowed to take.
 
     Raises:
         ProgramError: there is no such program any more.
     """
     program = program or find_program(outcome.program)
     first = outcome.violations[0]
-    story, journal = Story(bytes.fromhex(first.subject)), Journal()
-    again = run_once(program, outcome.seed, outcome.plan, outcome.setup, [story, journal])
+    lines: list[str] = []
+    journal, replays = Journal(), True
+    if outcome.trace_hash:
+        story = Story(bytes.fromhex(first.subject))
+        again = run_once(program, outcome.seed, outcome.plan, outcome.setup, [story, journal])
+        lines, replays, run_limit = story.lines(first.at), again.trace_hash == outcome.trace_hash, None
     return Failure(
         program=program.name,
         arguments=program.arguments,
@@ -193,9 +214,10 @@ def examine(outcome: Outcome, program: Program | None = None, note: str = "") ->
         setup=outcome.setup,
         violation=first,
         others=outcome.violations[1:],
-        story=story.lines(first.at),
+        story=lines,
         trace_hash=outcome.trace_hash,
-        replays=again.trace_hash == outcome.trace_hash,
+        run_limit=run_limit,
+        replays=replays,
         thornback=thornback.__version__,
         engine=engine_digest(),
         python=python_version(),

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from thornback.core.messages import Message
-from thornback.faults.explore import Job
-from thornback.faults.explore_jobs import run_jobs
+from thornback.faults.explore_jobs import run_elsewhere
 from thornback.faults.failure import Failure, FailureError, Journal, digests_of
 from thornback.faults.program import Program
 from thornback.faults.run import Outcome, run_once
@@ -46,7 +45,7 @@ class Replay(msgspec.Struct, frozen=True):
 
     outcome: Outcome
     same: bool
-    """It was the same run, bit for bit."""
+    """It was the same run, bit for bit; of one without end: it came to no end in the same way."""
     fails: bool
     """The same promise was broken."""
     divergence: Divergence | None = None
@@ -66,8 +65,13 @@ def replay(failure: Failure, any_version: bool = False) -> Replay:
         raise FailureError(f"{problem}; a replay would be another run")
     program = failure.find()
     journal = Journal()
-    outcome = run_once(program, failure.seed, failure.plan, failure.setup, [journal])
+    if failure.ended:
+        outcome = run_once(program, failure.seed, failure.plan, failure.setup, [journal])
+    else:
+        outcome = run_elsewhere(failure.job(program), failure.run_limit)
     fails = any(violation.key == failure.violation.key for violation in outcome.violations)
+    if not failure.ended:
+        return Replay(outcome, fails, fails)
     if outcome.trace_hash == failure.trace_hash:
         return Replay(outcome, True, fails)
     return Replay(outcome, False, fails, _divergence(failure, program, journal, outcome, problem))
@@ -115,10 +119,8 @@ def _cause_outside(failure: Failure, program: Program, outcome: Outcome) -> str:
 
 def _hash_elsewhere(program: Program, failure: Failure, hash_seed: str) -> str:
     """Of the trace in a process of its own, whose strings have other hashes than here."""
-    job = Job(program.name, program.text, program.arguments, failure.seed, failure.plan, failure.setup)
     with _environment("PYTHONHASHSEED", hash_seed):
-        [outcome] = run_jobs(iter([job]), 1, None)
-    return outcome.trace_hash
+        return run_elsewhere(failure.job(program)).trace_hash
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from thornback.faults.explore_jobs import run_elsewhere
 from thornback.faults.failure import Failure, examine
 from thornback.faults.loader import PlanError, parse_plan
 from thornback.faults.plan import AnyFault, Plan
@@ -206,7 +207,10 @@ def shrink(
     outcomes: dict[bytes, Outcome] = {}
 
     def fails(plan: Plan, setup: Setup) -> bool:
-        outcome = run_once(program, failure.seed, plan, setup)
+        if failure.ended:
+            outcome = run_once(program, failure.seed, plan, setup)
+        else:
+            outcome = run_elsewhere(failure.job(program, plan, setup), failure.run_limit)
         matching = [violation for violation in outcome.violations if violation.key == failure.violation.key]
         if matching:
             outcome.violations = [*matching, *(each for each in outcome.violations if each not in matching)]
@@ -220,4 +224,4 @@ def shrink(
     smallest = outcomes[msgspec.json.encode((shrinker.plan.faults, shrinker.setup))]
     before = len(failure.plan.faults)
     note = f"shrunk from {before} faults on {failure.setup.nodes} nodes in {shrinker.runs + 1} runs"
-    return Shrunk(examine(smallest, program, note), shrinker.runs + 1, before, complete)
+    return Shrunk(examine(smallest, program, note, failure.run_limit), shrinker.runs + 1, before, complete)
