@@ -17,8 +17,8 @@ from thornback.faults.generate import ALONE, INSIDE, random_plan
 from thornback.faults.generate import KINDS as DRAWN
 from thornback.faults.loader import PlanError, line_of, load_plan, parse_plan
 from thornback.faults.plan import (
-    EVENTS,
     KINDS,
+    TRIGGER_EVENTS,
     AnyFault,
     CrashNode,
     CrashRack,
@@ -156,7 +156,7 @@ def test_the_documentation_has_every_kind_and_field() -> None:
 def test_events_that_a_trigger_can_wait_for_are_events_of_the_engine() -> None:
     package = Path(thornback.__file__).parent
     source = "".join(path.read_text() for part in ("core", "simulator") for path in (package / part).rglob("*.py"))
-    assert [event for event in EVENTS if f'"{event}"' not in source] == []
+    assert [event for event in TRIGGER_EVENTS if f'"{event}"' not in source] == []
 
 
 def test_a_plan_knows_whether_messages_can_be_lost_and_when_it_ends() -> None:

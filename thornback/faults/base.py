@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from thornback.core.messages import MESSAGES
+from thornback.faults.events import TRIGGER_EVENTS
 
 MOST_SECONDS = 1e9
 """Thirty years: times in plans are no later than that."""
@@ -27,42 +28,6 @@ Nodes: TypeAlias = Annotated[list[NodeIndex], Meta(min_length=1)]
 
 MESSAGE_NAMES = tuple(sorted(message.__name__ for message in MESSAGES))
 """Kinds of messages that a trigger can wait for."""
-EVENTS = (
-    "actor.state",
-    "bundle.released",
-    "bundle.reserved",
-    "gcs.started",
-    "group.created",
-    "group.state",
-    "lease.ended",
-    "lease.granted",
-    "node.dead",
-    "node.draining",
-    "node.fenced",
-    "node.left",
-    "node.preempted",
-    "object.chunk_damaged",
-    "object.deleted",
-    "object.evicted",
-    "object.lost",
-    "object.ready",
-    "object.restored",
-    "object.sealed",
-    "object.spilled",
-    "object.unreadable",
-    "spill.compacted",
-    "task.ended",
-    "task.excused",
-    "task.failed",
-    "task.finished",
-    "task.rebuilding",
-    "task.replayed",
-    "task.retried",
-    "task.started",
-    "task.submitted",
-)
-"""Events of the engine that a trigger can wait for."""
-
 
 MOST_CHOICES = 50
 """That an error lists."""
@@ -74,7 +39,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     message: str | None = None
     """Name of a kind of message, as in ``thornback.core.messages``; it counts when it has been handled."""
     event: str | None = None
-    """One of :data:`EVENTS`, such as ``task.rebuilding`` when the reconstruction of a lost object begins."""
+    """One of :data:`.TRIGGER_EVENTS`, such as ``task.rebuilding`` when the reconstruction of a lost object begins."""
     node: NodeIndex | None = None
     """Where the message is handled; by default anywhere. Events are not bound to a node."""
     count: Count = 1
@@ -86,8 +51,8 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ValueError("after needs either message (a kind of message) or event (of the engine)")
         if self.message is not None and self.message not in MESSAGE_NAMES:
             raise ValueError(unknown("message", self.message, MESSAGE_NAMES))
-        if self.event is not None and self.event not in EVENTS:
-            raise ValueError(unknown("event", self.event, EVENTS))
+        if self.event is not None and self.event not in TRIGGER_EVENTS:
+            raise ValueError(unknown("event", self.event, TRIGGER_EVENTS))
         if self.event is not None and self.node is not None:
             raise ValueError("events are not bound to a node: node goes with message only")
 

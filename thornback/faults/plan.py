@@ -11,7 +11,8 @@ from typing import Any, TypeAlias, Union, get_args
 
 import msgspec
 
-from thornback.faults.base import EVENTS, MESSAGE_NAMES, Fault, LastingFault, Trigger
+from thornback.faults.base import MESSAGE_NAMES, Fault, LastingFault, Trigger
+from thornback.faults.events import TRIGGER_EVENTS
 from thornback.faults.link_faults import (
     Bandwidth,
     Cut,
@@ -59,9 +60,9 @@ from thornback.faults.storage_faults import (
 )
 
 __all__ = [
-    "EVENTS",
     "KINDS",
     "MESSAGE_NAMES",
+    "TRIGGER_EVENTS",
     "AnyFault",
     "Bandwidth",
     "ClockDrift",
@@ -187,7 +188,7 @@ def json_schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of plans."""
     schema = msgspec.json.schema(Plan)
     triggers = schema["$defs"]["Trigger"]["properties"]
-    for field, names in (("message", MESSAGE_NAMES), ("event", EVENTS)):
+    for field, names in (("message", MESSAGE_NAMES), ("event", TRIGGER_EVENTS)):
         triggers[field] = {"enum": [*names, None], "default": None}
     schema["$defs"]["LoseMessage"]["properties"]["message"] = {"enum": list(MESSAGE_NAMES)}
     schema["$defs"]["Plan"]["properties"]["$schema"] = {"type": "string"}

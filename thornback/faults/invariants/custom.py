@@ -7,7 +7,8 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from thornback.faults.base import EVENTS, unknown
+from thornback.faults.base import unknown
+from thornback.faults.events import KINDS
 from thornback.faults.invariants.base import Checker, Unsettled
 from thornback.faults.invariants.monitor import Monitor
 
@@ -15,47 +16,25 @@ if TYPE_CHECKING:
     from thornback.simulator.world import World
 
 
-_EVENTS = (
-    *EVENTS,
-    "actor.registered",
-    "fault",
-    "gcs.committed",
-    "group.registered",
-    "lease.cpu",
-    "memory.given",
-    "memory.taken",
-    "node.up",
-    "nodes.slow",
-    "object.owner_died",
-    "object.pinned",
-    "object.read",
-    "object.released",
-    "object.unpinned",
-    "process.end",
-    "process.start",
-    "reference.exported",
-    "task.cancel",
-    "task.speculated",
-    "waits.cycle",
-    "warning",
-)
-"""All that an invariant can look at."""
-
-
 class Event(NamedTuple):
     """What a user's invariant is shown.
 
     Attributes:
         time: virtual seconds since the start.
-        kind: such as ``task.finished``; ``docs/faults.md`` lists them.
+        kind: such as ``task.finished``; ``docs/events.md`` lists them.
         subject: id of the task, object, actor, lease, worker or node.
-        detail: depends on the kind.
+        detail: what is told with it, which depends on the kind.
     """
 
     time: float
     kind: str
     subject: bytes
     detail: Any
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What is told with it, by name."""
+        return KINDS[self.kind].named(self.detail)
 
 
 Check = Callable[..., Any]
@@ -135,8 +114,8 @@ def invariant(name: str, on: str | Sequence[str] = (), at_end: bool = False) -> 
     if not kinds and not at_end:
         raise ValueError(f"invariant {name!r}: on= names events to look at, or at_end=True looks at the end of the run")
     for kind in kinds:
-        if kind not in _EVENTS:
-            raise ValueError(f"invariant {name!r}: {unknown('event', kind, _EVENTS)}")
+        if kind not in KINDS:
+            raise ValueError(f"invariant {name!r}: {unknown('event', kind, tuple(KINDS))}")
 
     def register(function: Decorated) -> Decorated:
         def make() -> CustomChecker:
