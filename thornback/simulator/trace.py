@@ -157,4 +157,6 @@ def _for_people(detail: Any) -> Any:
         return readable(detail)
     if type(detail) in (tuple, list):
         return [_for_people(part) for part in detail]
+    if type(detail) is dict:
+        return {str(key): _for_people(value) for key, value in detail.items()}
     return detail if isinstance(detail, (str, int, float, type(None))) else type(detail).__name__

@@ -21,7 +21,7 @@ from thornback.core.messages import (
 )
 from thornback.core.objects.arguments import ArgumentRequests
 from thornback.core.objects.pulls import Pulls
-from thornback.core.ports import NoTrace, Ports
+from thornback.core.ports import OUTSIDE, NoTrace, Ports
 from thornback.simulator.seeds import Streams
 
 BLOCK = 64
@@ -98,13 +98,28 @@ def test_no_task_overtakes_an_older_one_but_a_write_does() -> None:
     assert node.put(2), "the write of a task that runs should go ahead"
 
 
-def test_arguments_that_exceed_the_store_fail_at_once() -> None:
+def test_arguments_that_exceed_the_store_are_read_from_memory_and_files() -> None:
     node = Node()
     first, second = node.put(5), node.put(6)
     node.want(ONE, 1, first, second)
+    ((_, message),) = node.answers(3)
+    assert isinstance(message, ArgumentsPinned)
+    assert sorted(offset >= OUTSIDE for _, offset, _ in message.blocks) == [False, True]
+    node.release(ONE, first)
+    node.release(ONE, second)
+    assert not node.arguments.requests and not node.store.outside.bytes
+
+
+def test_arguments_that_exceed_the_store_fail_at_once_where_there_is_no_disk() -> None:
+    node = Node(disk=False)
+    elsewhere = [return_id(task_id(DRIVER, number), 0) for number in (1, 2)]
+    wanted = tuple(
+        Wanted(each, blocks * BLOCK, (process(9)[:8],)) for each, blocks in zip(elsewhere, (5, 6), strict=True)
+    )
+    node.arguments.on_pin_arguments(ONE, PinArguments(1, wanted, False))
     ((_, failed),) = node.answers(0)
     assert isinstance(failed, ArgumentsFailed) and failed.full and "704" in failed.reason and "640" in failed.reason
-    assert not node.arguments.requests and not node.store.entries[second].pins
+    assert not node.arguments.requests
 
 
 def test_a_request_that_is_dropped_while_it_waits_lets_the_next_one_go() -> None:
@@ -146,8 +161,9 @@ def test_arguments_are_waited_for_as_long_as_tasks_run_with_theirs() -> None:
     for _ in range(20):
         node.store.on_arguments_in_use(ONE, ArgumentsInUse())
         assert node.answers(0.5) == []
-    ((_, message),) = node.answers(2.5)
-    assert isinstance(message, ArgumentsFailed) and message.full and "largest holders" in message.reason
+    ((_, message),) = node.answers(6)
+    assert isinstance(message, ArgumentsPinned), "nobody makes progress any more, so that they get a file"
+    assert message.blocks[0][1] >= OUTSIDE
 
 
 def test_arguments_of_tasks_that_come_later_take_only_what_is_left_over() -> None:

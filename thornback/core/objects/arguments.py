@@ -1,10 +1,13 @@
-"""The large arguments of tasks, brought to memory all together or not at all.
+"""The large arguments of tasks, brought to memory all together, as far as there is room.
 
 A task that held some of its arguments while it waits for room for the others could wait for a task that does the same:
 both would wait for ever. Here nobody waits for room with room in hand. A request takes the room for all of its objects
 in one step, and those that are in memory stay there from that step on. Requests are served oldest first, and tasks that
 have not started last (:class:`thornback.core.objects.room.Rank`). This is the all-at-once rule of Havender (*Avoiding
 deadlock in multitasking systems*, IBM Systems Journal 1968), under which no circle of waiters can form.
+
+What cannot come together, since it is more than the memory holds or since nobody who holds memory makes progress, comes
+one by one, some of it to files outside of memory.
 """
 
 from __future__ import annotations
@@ -71,19 +74,28 @@ class ArgumentRequests:
         self._demand(key, request, rank)
 
     def _demand(self, key: tuple[Address, int], request: Request, rank: Rank) -> None:
-        capacity = self._store.allocator.capacity
+        store = self._store
+        capacity = store.allocator.capacity
         total = sum(wanted.size for wanted in request.objects if wanted.size <= capacity)
+        if total > capacity and store.outside.possible:
+            self._one_by_one(key, request)
+            return
         if total > capacity:
             text = f"the arguments of one task are {total:,} bytes together; the object store has {capacity:,}"
             self._fail(key, request, request.objects[0], (), text, True)
             return
         size = sum(wanted.size for wanted in request.objects if self._needs_room(wanted))
 
-        def fail() -> None:
-            self._fail(key, request, request.objects[0], (), self._store.full(size), True)
+        def attempt() -> bool:
+            return self._attempt(key, request)
 
-        patience = self._store.config.allocation_wait
-        self._store.demand(request.key, size, rank, lambda: self._attempt(key, request), fail, patience)
+        def fail() -> None:
+            self._fail(key, request, request.objects[0], (), store.full(size), True)
+
+        if store.outside.possible:
+            store.demand(request.key, size, rank, attempt, lambda: self._one_by_one(key, request), store.outside_after)
+        else:
+            store.demand(request.key, size, rank, attempt, fail, store.config.allocation_wait)
 
     def _end(self, key: tuple[Address, int], request: Request) -> None:
         """Give everything back."""
@@ -102,10 +114,7 @@ class ArgumentRequests:
 
     def _attempt(self, key: tuple[Address, int], request: Request) -> bool:
         store = self._store
-        present = [entry for wanted in request.objects if (entry := store.entries.get(wanted.object_id)) is not None]
-        present = [entry for entry in present if entry.in_memory]
-        for entry in present:
-            store.hold(entry, request.sender)
+        present = self._hold_present(request)
         offsets = self._take_room([wanted for wanted in request.objects if self._needs_room(wanted)])
         if offsets is None:
             for entry in present:
@@ -114,6 +123,20 @@ class ArgumentRequests:
         request.pinned = present
         self._fill(key, request, offsets)
         return True
+
+    def _one_by_one(self, key: tuple[Address, int], request: Request) -> None:
+        """Each object finds room of its own. No circle can form by that: whoever waits for room then gets a file, or an
+        error, after a time."""
+        request.pinned = self._hold_present(request)
+        self._fill(key, request, {})
+
+    def _hold_present(self, request: Request) -> list[Entry]:
+        store = self._store
+        found = [entry for wanted in request.objects if (entry := store.entries.get(wanted.object_id)) is not None]
+        present = [entry for entry in found if entry.in_memory]
+        for entry in present:
+            store.hold(entry, request.sender)
+        return present
 
     def _take_room(self, missing: list[Wanted]) -> dict[bytes, int] | None:
         """Offsets for all of them, or None. What is larger than the memory is read where it lies and needs none."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from thornback.core.ids import Address, ObjectId
 from thornback.core.objects.entry import Entry
-from thornback.core.objects.room import Rank
+from thornback.core.objects.room import Key, Rank
 
 if TYPE_CHECKING:
     from thornback.core.objects.store import NodeStore
@@ -37,34 +37,54 @@ class Reserving:
             then(store.add(object_id, offset, size, writer), "")
             return True
 
-        def wait() -> None:
-            store.demand(key, size, rank, attempt, lambda: then(None, store.full(size)), store.config.allocation_wait)
-
-        def go_outside() -> None:
-            self._outside(object_id, size, writer, then, lambda _reason: wait())
-
-        if size > store.allocator.capacity:
-            self._outside(object_id, size, writer, then, lambda reason: then(None, self._too_large(size, reason)))
-        elif store.outside.possible:
-            store.demand(key, size, rank, attempt, go_outside, store.config.outside_after)
-        else:
-            wait()
-
-    def _outside(
-        self, object_id: ObjectId, size: int, writer: Address, then: Then, refused: Callable[[str], None]
-    ) -> None:
-        store = self._store
-
-        def made(offset: int, reason: str) -> None:
-            if reason:
-                refused(reason)
-            elif object_id in store.entries:
+        def made(offset: int) -> None:
+            if object_id in store.entries:
                 store.outside.release(offset)
                 then(None, "")
             else:
                 then(store.add(object_id, offset, size, writer), "")
 
-        store.outside.allocate((writer, object_id), size, made)
+        if size > store.allocator.capacity:
+            store.outside.allocate(
+                key, size, lambda offset, reason: then(None, self._too_large(size, reason)) if reason else made(offset)
+            )
+        else:
+            self.find(key, size, rank, attempt, made, lambda: then(None, store.full(size)))
+
+    def find(
+        self,
+        key: Key,
+        size: int,
+        rank: Rank,
+        attempt: Callable[[], bool],
+        made: Callable[[int], None],
+        fail: Callable[[], None],
+    ) -> None:
+        """As :meth:`NodeStore.demand`. When the wait has been too long, a file takes the place of the room:
+        ``made(offset)``. While there can be none, as the disk fails or is full, the wait goes on."""
+        store = self._store
+        clock, config = store.clock, store.config
+        if not store.outside.possible:
+            store.demand(key, size, rank, attempt, fail, config.allocation_wait)
+            return
+        end: int | None = None
+
+        def go_outside() -> None:
+            store.outside.allocate(key, size, then)
+
+        def then(offset: int, reason: str) -> None:
+            nonlocal end
+            if not reason:
+                made(offset)
+                return
+            end = clock.now() + config.allocation_wait if end is None else end
+            left = end - clock.now()
+            if left <= 0:
+                fail()
+            else:
+                store.demand(key, size, rank, attempt, go_outside, min(left, config.outside_after))
+
+        store.demand(key, size, rank, attempt, go_outside, store.outside_after)
 
     def _too_large(self, size: int, reason: str) -> str:
         return (

@@ -45,23 +45,8 @@ class Restoring:
             entry.moving = ""
             self._present(entry, store.full(entry.size))
 
-        def wait() -> None:
-            store.demand(key, entry.size, Rank.READ, attempt, fail, store.config.allocation_wait)
-
-        def made(offset: int, reason: str) -> None:
-            if reason:
-                wait()
-            else:
-                self._read_one(entry, offset)
-
-        def go_outside() -> None:
-            store.outside.allocate(key, entry.size, made)
-
         key = (store.node_id, entry.object_id)
-        if store.outside.possible:
-            store.demand(key, entry.size, Rank.READ, attempt, go_outside, store.config.outside_after)
-        else:
-            wait()
+        store.reserving.find(key, entry.size, Rank.READ, attempt, lambda offset: self._read_one(entry, offset), fail)
 
     def bring_to(self, entry: Entry, offset: int, then: Callable[[str | None], None]) -> None:
         """As :meth:`bring`, of an object without room, to room that was found for it."""

@@ -73,6 +73,8 @@ class RoomQueue:
         self._busy = busy
         self._ranks: tuple[dict[Key, Demand], ...] = tuple({} for _ in Rank)
         self._progress = 0
+        self.stuck = False
+        """A demand has waited in vain, and nothing has become free since."""
         self._serving = False
         self._again = False
         """Something has happened while demands were served."""
@@ -131,6 +133,7 @@ class RoomQueue:
             demand.extensions += 1
         else:
             del demands[demand.key]
+            self.stuck = True
             demand.fail()
             return
         self._clock.call_after(demand.patience, lambda: self._check(demand))
@@ -147,6 +150,7 @@ class RoomQueue:
         """
         if freed:
             self._progress += 1
+            self.stuck = False
         self._again = True
         while self._again and not self._serving:
             self._again = False

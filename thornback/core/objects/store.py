@@ -39,6 +39,8 @@ from thornback.core.ports import OUTSIDE, Disk, ObjectMemory, Ports
 
 EXISTS = -2
 NO_ROOM = -1
+STUCK_PATIENCE = 200 * MILLISECOND
+"""Enough for readers to answer :class:`TrimPins`."""
 TRIM_PERIOD = 50 * MILLISECOND
 LAST_WORDS = 200 * MILLISECOND
 """After the news that a writer has ended, its messages may still come: what it has written and replied is not lost."""
@@ -119,6 +121,12 @@ class NodeStore:
             return
         self.room.add(key, size, rank, attempt, fail, patience)
         self._serve_room(freed=False)
+
+    @property
+    def outside_after(self) -> int:
+        """How long a demand waits before it is given a file; not long again when others have just waited in vain."""
+        longest = self.config.outside_after
+        return min(longest, STUCK_PATIENCE) if self.room.stuck else longest
 
     def withdraw(self, key: Key) -> None:
         """A demand is void; others need not wait for it."""

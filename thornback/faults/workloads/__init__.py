@@ -27,6 +27,7 @@ _NAMES = (
     "gpus",
     "mixed",
     "pressure",
+    "readers",
     "streaming",
     "cancels",
     "drivers",
