@@ -110,6 +110,16 @@ def test_arguments_that_exceed_the_store_are_read_from_memory_and_files() -> Non
     assert not node.arguments.requests and not node.store.outside.bytes
 
 
+def test_arguments_that_exceed_the_store_are_not_fetched_before_their_task_is_next() -> None:
+    node = Node()
+    first, second = node.put(5), node.put(6)
+    node.want(ONE, 1, first, second, ahead=True)
+    assert node.answers(5) == [] and not node.store.outside.bytes
+    node.arguments.on_pin_arguments(ONE, PinArguments(1, (), False))
+    ((_, message),) = node.answers(3)
+    assert isinstance(message, ArgumentsPinned) and len(message.blocks) == 2
+
+
 def test_arguments_that_exceed_the_store_fail_at_once_where_there_is_no_disk() -> None:
     node = Node(disk=False)
     elsewhere = [return_id(task_id(DRIVER, number), 0) for number in (1, 2)]

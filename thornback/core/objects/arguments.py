@@ -77,17 +77,18 @@ class ArgumentRequests:
         store = self._store
         capacity = store.allocator.capacity
         total = sum(wanted.size for wanted in request.objects if wanted.size <= capacity)
-        if total > capacity and store.outside.possible:
+        fits = total <= capacity
+        if not fits and store.outside.possible and rank != Rank.AHEAD:
             self._one_by_one(key, request)
             return
-        if total > capacity:
+        if not fits and not store.outside.possible:
             text = f"the arguments of one task are {total:,} bytes together; the object store has {capacity:,}"
             self._fail(key, request, request.objects[0], (), text, True)
             return
         size = sum(wanted.size for wanted in request.objects if self._needs_room(wanted))
 
         def attempt() -> bool:
-            return self._attempt(key, request)
+            return fits and self._attempt(key, request)
 
         def fail() -> None:
             self._fail(key, request, request.objects[0], (), store.full(size), True)
