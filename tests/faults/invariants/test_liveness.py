@@ -261,6 +261,28 @@ def test_a_task_that_waits_in_its_owners_queue_while_there_is_room(monkeypatch: 
         ray.shutdown()
 
 
+def test_a_demand_that_waits_for_memory_that_is_free() -> None:
+    with simulate(nodes=2, seed=3, object_store_memory=1 << 20) as world:
+        monitor = inv.Monitor([inv.Room()])
+        monitor.watch(world)
+        ray.init()
+        world.run_for(1)
+        room, writer = raylet(world).store.room, (WORKER, OBJECT)
+        room.add(writer, 2 << 20, Rank.WRITE, lambda: False, lambda: None, 10**12)
+        world.run_for(5)
+        assert not monitor.violations, "there is not that much"
+        room.withdraw(writer)
+        room.add(writer, 1000, Rank.AHEAD, lambda: False, lambda: None, 10**12)
+        world.run_for(5)
+        assert not monitor.violations, "that is for later"
+        room.withdraw(writer)
+        room.add(writer, 1000, Rank.WRITE, lambda: False, lambda: None, 10**12)
+        world.run_for(5)
+        assert [each.where for each in monitor.violations] == ["it waits for what is free"]
+        room.withdraw(writer)
+        ray.shutdown()
+
+
 def test_a_program_that_waits_for_ever() -> None:
     def program() -> None:
         ray.init()

@@ -99,6 +99,11 @@ class RoomQueue:
         """Bytes that are waited for."""
         return sum(demand.size for demands in self._ranks[: Rank.AHEAD] for demand in demands.values())
 
+    def first(self) -> Demand | None:
+        """Who is served before all others, apart from tasks that come later."""
+        waiting = (demand for demands in self._ranks[: Rank.AHEAD] for demand in demands.values())
+        return next(waiting, None)
+
     def size_for(self, object_id: ObjectId) -> int | None:
         """Bytes of a demand for room for an object; None if there is none."""
         for demands in self._ranks:

@@ -21,6 +21,7 @@ from thornback.faults.invariants.placement import Placement
 from thornback.faults.invariants.queues import Queues
 from thornback.faults.invariants.quotas import Quotas
 from thornback.faults.invariants.resources import Capacity, DeadHolders
+from thornback.faults.invariants.room import Room
 from thornback.faults.invariants.starving import Starving
 from thornback.faults.invariants.tasks import Attempts, Cancelled
 
@@ -45,6 +46,7 @@ SAFETY: tuple[type[Checker], ...] = (
     HandedOn,
     SealedBytes,
     Memory,
+    Room,
     TrueCauses,
     Acknowledged,
     Cancelled,
