@@ -146,6 +146,24 @@ def test_there_is_no_third_run_when_one_of_two_has_failed(world: Any) -> None:
     assert len(runs_of(log, 3)) == 2
 
 
+def test_a_task_that_is_tried_again_may_run_twice_again(world: Any) -> None:
+    log = logger()
+
+    @ray.remote(speculative=True, max_retries=1, retry_exceptions=[ValueError])
+    def work(log: Any, number: int) -> int:
+        run: int = ray.get(log.begin.remote(number, ""))
+        if number == 3 and run == 1:
+            while ray.get(log.count.remote(number)) < 2:
+                time.sleep(0.5)
+        if number == 3 and run <= 2:
+            raise ValueError("both runs of the first attempt fail")
+        time.sleep(FAR if number == 3 and run == 3 else 0.02)
+        return run
+
+    warm_up(work, log)
+    assert ray.get(work.remote(log, 3), timeout=FAR / 2) == 4
+
+
 def test_cancelling_a_task_stops_both_runs(world: Any) -> None:
     log = logger()
     work = task()

@@ -150,6 +150,7 @@ class Lineage:
         if task.retries_left > 0:
             task.retries_left -= 1
         task.attempt = task.next_attempt()
+        task.failed_once = False
         self.rebuilding[task.task_id] = None
         task.state = WAITING
         self.tasks.unfinished += 1

@@ -397,6 +397,7 @@ class Tasks:
         elif not counted and self.trace.enabled:
             self.trace.event("task.excused", task.task_id, task.attempt)
         task.attempt = task.next_attempt()
+        task.failed_once = False
         task.state = BACKOFF
         task.worker = b""
         for object_id in task.returns():
