@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from thornback.core.ids import short
 from thornback.core.messages import AllocateObject, Heartbeat, PinObject
-from thornback.core.objects.room import Key
+from thornback.core.objects.room import Key, Rank
 from thornback.faults.invariants.base import Checker
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ class Room(Checker):
     """Looks at a node's memory with each heartbeat, and whenever something is asked of it.
 
     What comes free, or can be evicted, is offered in the same turn, so that the first who waits never finds enough.
+    Arguments of a task are left out: how much they need changes as others of them come and go.
+
     Without this checker a lost wake-up would go unnoticed: who waits too long gets a file instead.
     """
 
@@ -54,7 +56,7 @@ class Room(Checker):
             return
         raylet: Raylet = process.core.raylet  # type: ignore[attr-defined]
         demand = raylet.store.room.first()
-        if demand is None or demand.key in self._told:
+        if demand is None or demand.rank == Rank.ARGUMENTS or demand.key in self._told:
             return
         free = _for_the_taking(raylet.store)
         if demand.size <= free:
