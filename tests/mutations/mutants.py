@@ -463,8 +463,8 @@ MUTANTS: dict[str, Mutant] = {
     # --- Attempts, second runs and generators
     "a retry has the number of the attempt before": Mutant(
         "thornback.core.owner.tasks",
-        "        task.attempt = task.next_attempt()\n        task.state = BACKOFF",
-        "        task.state = BACKOFF",
+        "        task.attempt = task.next_attempt()\n        task.failed_once",
+        "        task.failed_once",
         "attempts",
         10,
     ),
