@@ -13,6 +13,7 @@ from thornback.core.messages import (
     ArgumentsInUse,
     ArgumentsPinned,
     DropArguments,
+    FreeObjects,
     ObjectAllocated,
     PinArguments,
     SealObject,
@@ -31,8 +32,8 @@ DRIVER, ONE, OTHER = process(1), process(2), process(3)
 class Node(ToyNode):
     """A store of ten blocks, with its requests."""
 
-    def __init__(self, disk: bool = True, file_blocks: int = 2) -> None:
-        config = Config(spill_file_size=file_blocks * BLOCK, allocation_wait=SECOND, spill_ahead=0)
+    def __init__(self, disk: bool = True, file_blocks: int = 2, ahead: int = 0) -> None:
+        config = Config(spill_file_size=file_blocks * BLOCK, allocation_wait=SECOND, spill_ahead=ahead * BLOCK)
         super().__init__(10 * BLOCK, config, disk)
         ports = Ports(self.clock, Streams(1, b"test"), self.transport, NoTrace())
         self.pulls = Pulls(NODE, ports, self.store, config)
@@ -187,3 +188,15 @@ def test_arguments_of_tasks_that_come_later_take_only_what_is_left_over() -> Non
     node.release(ONE, second)
     ((to, message),) = node.answers()
     assert to == OTHER and isinstance(message, ArgumentsPinned)
+
+
+def test_two_arguments_that_lie_side_by_side_on_disk_are_read_once_each() -> None:
+    node = Node(file_blocks=8, ahead=8)
+    objects = [node.put(2) for _ in range(9)]
+    wanted = [each for each in objects if node.store.entries[each].offset < 0][:2]
+    node.store.on_free_objects(DRIVER, FreeObjects(tuple(each for each in objects if each not in wanted)))
+    node.clock.advance(SECOND)
+    node.want(ONE, 1, *wanted)
+    ((_, message),) = node.answers()
+    assert isinstance(message, ArgumentsPinned)
+    assert node.store.allocator.used == 4 * BLOCK, "no block is taken that no object has"

@@ -51,6 +51,9 @@ class Restoring:
     def bring_to(self, entry: Entry, offset: int, then: Callable[[str | None], None]) -> None:
         """As :meth:`bring`, of an object without room, to room that was found for it."""
         entry.on_present.append(then)
+        if entry.offset >= 0:
+            self._store.give_back(offset, entry.size)  # it is being read since it lies behind another one
+            return
         if entry.moving == IN:
             key = (self._store.node_id, entry.object_id)
             self._store.room.withdraw(key)
