@@ -167,8 +167,8 @@ def test_interruption_reports_what_was_found_and_leaves_no_process(folder: Path)
         text=True,
         start_new_session=True,
     ) as process:
-        while len(psutil.Process(process.pid).children()) < 2:
-            time.sleep(0.05)
+        while sum(child.cpu_times().user > 0.2 for child in psutil.Process(process.pid).children()) < 2:
+            time.sleep(0.05)  # both are past their start
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=30)
     assert process.returncode == 130, errors
