@@ -71,13 +71,21 @@ class Checker:
     def __init__(self) -> None:
         self.time = 0
         self._report: Report | None = None
+        self._world: World | None = None
+
+    @property
+    def world(self) -> World:
+        """The simulation that is watched, for those who look at more than events and messages."""
+        assert self._world is not None, "a checker looks at the cluster only while it watches a run"
+        return self._world
 
     def attach(self, report: Report) -> None:
         """Send violations there."""
         self._report = report
 
     def begin(self, world: World) -> None:
-        """The simulation that is about to begin; for checkers that look at more than events and messages."""
+        """The simulation that is about to begin."""
+        self._world = world
 
     def fail(self, subject: bytes, where: str, text: str) -> None:
         """The promise is broken."""

@@ -51,6 +51,7 @@ class TrueCauses(Checker):
 
     def begin(self, world: World) -> None:
         """See who kills what."""
+        super().begin(world)
         world.network.post_listeners.append(self._posted)
 
     def _posted(self, source: Process, to: Address, messages: list[Message]) -> None:

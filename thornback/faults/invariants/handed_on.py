@@ -60,6 +60,7 @@ class HandedOn(Checker):
 
     def begin(self, world: World) -> None:
         """See what is sent, not only what arrives."""
+        super().begin(world)
         world.network.post_listeners.append(self._posted)
 
     # --- On the way

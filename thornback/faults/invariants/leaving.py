@@ -25,13 +25,12 @@ class Leaving(Checker):
 
     def __init__(self) -> None:
         super().__init__()
-        self._world: World | None = None
         self._ends: dict[NodeId, int | None] = {}
         """The middle of each node's notice; None: it has all the time that it needs."""
 
     def begin(self, world: World) -> None:
         """See what is sent, in the turn in which it is decided."""
-        self._world = world
+        super().begin(world)
         world.network.post_listeners.append(self._posted)
 
     def saw_leave_cluster(self, time: int, sender: bytes, to: bytes, message: LeaveCluster) -> None:
@@ -40,8 +39,7 @@ class Leaving(Checker):
 
     def _posted(self, source: Process, to: Address, messages: list[Message]) -> None:
         if any(isinstance(message, NodeDrained) for message in messages):
-            assert self._world is not None
-            self.time = self._world.engine._now
+            self.time = self.world.engine._now
             self.done(source.address, source.core.raylet)  # type: ignore[attr-defined]
 
     def done(self, node: NodeId, raylet: Raylet) -> None:
@@ -60,5 +58,4 @@ class Leaving(Checker):
                 return
 
     def _lives(self, raylet: Raylet, owner: Address) -> bool:
-        assert self._world is not None
-        return owner in self._world.network.directory and not raylet.store.is_dead(owner)
+        return owner in self.world.network.directory and not raylet.store.is_dead(owner)

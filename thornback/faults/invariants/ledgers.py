@@ -14,7 +14,6 @@ from thornback.faults.invariants.base import Checker
 if TYPE_CHECKING:
     from thornback.core.raylet import Raylet
     from thornback.core.raylet.grants import Grant
-    from thornback.simulator.world import World
 
 
 class Ledgers(Checker):
@@ -29,17 +28,11 @@ class Ledgers(Checker):
 
     def __init__(self) -> None:
         super().__init__()
-        self._world: World | None = None
         self._told: dict[tuple[NodeId, str], None] = {}
-
-    def begin(self, world: World) -> None:
-        """Look at this cluster."""
-        self._world = world
 
     def saw_heartbeat(self, time: int, sender: bytes, to: bytes, message: Heartbeat) -> None:
         """A node is between two turns."""
-        assert self._world is not None
-        node = next((node for node in self._world.nodes if node.alive and node.node_id == sender), None)
+        node = next((node for node in self.world.nodes if node.alive and node.node_id == sender), None)
         if node is None or node.process is None:
             return
         for where, text in wrong_books(node.process.core.raylet):

@@ -11,7 +11,7 @@ from thornback.core.scheduling.labels import Condition, matches
 from thornback.faults.invariants.base import Checker, Detail
 
 if TYPE_CHECKING:
-    from thornback.simulator.world import World
+    pass
 
 
 class Placement(Checker):
@@ -22,17 +22,11 @@ class Placement(Checker):
 
     def __init__(self) -> None:
         super().__init__()
-        self._world: World | None = None
         self._strategies: dict[LeaseId, Strategy] = {}
         self._selectors: dict[TaskId, Sequence[Sequence[Condition]]] = {}
 
-    def begin(self, world: World) -> None:
-        """The machines are there."""
-        self._world = world
-
     def _labels(self, node_id: NodeId) -> dict[str, str]:
-        assert self._world is not None
-        return next((dict(node.spec.labels) for node in self._world.nodes if node.node_id[:4] == node_id[:4]), {})
+        return next((dict(node.spec.labels) for node in self.world.nodes if node.node_id[:4] == node_id[:4]), {})
 
     def saw_request_lease(self, time: int, sender: bytes, to: bytes, message: RequestLease) -> None:
         """Somebody wants a worker."""

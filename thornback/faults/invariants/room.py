@@ -12,7 +12,6 @@ from thornback.faults.invariants.base import Checker
 if TYPE_CHECKING:
     from thornback.core.objects.store import NodeStore
     from thornback.core.raylet import Raylet
-    from thornback.simulator.world import World
 
 
 class Room(Checker):
@@ -29,12 +28,7 @@ class Room(Checker):
 
     def __init__(self) -> None:
         super().__init__()
-        self._world: World | None = None
         self._told: dict[Key, None] = {}
-
-    def begin(self, world: World) -> None:
-        """Look at this cluster."""
-        self._world = world
 
     def saw_heartbeat(self, time: int, sender: bytes, to: bytes, message: Heartbeat) -> None:
         """A node says that it is there."""
@@ -50,8 +44,7 @@ class Room(Checker):
 
     def _look(self, node: bytes) -> None:
         """All components are between two turns."""
-        assert self._world is not None
-        process = self._world.network.directory.get(node)
+        process = self.world.network.directory.get(node)
         if process is None:
             return
         raylet: Raylet = process.core.raylet  # type: ignore[attr-defined]

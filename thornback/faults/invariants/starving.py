@@ -36,14 +36,13 @@ class Starving(Checker):
 
     def __init__(self) -> None:
         super().__init__()
-        self._world: World | None = None
         self._next = 0
         self._since: dict[_Key, int] = {}
         self._told: dict[_Key, None] = {}
 
     def begin(self, world: World) -> None:
         """Look at this cluster."""
-        self._world = world
+        super().begin(world)
         self._next = round(world.faults_end * 1e9)
 
     def saw_heartbeat(self, time: int, sender: bytes, to: bytes, message: Heartbeat) -> None:
@@ -51,12 +50,11 @@ class Starving(Checker):
         if time < self._next:
             return
         self._next = time + LOOK_EVERY
-        assert self._world is not None
         since: dict[_Key, int] = {}
-        for address, group in _waiting(self._world):
+        for address, group in _waiting(self.world):
             first = group.queue[0]
             key = (address, first.task_id)
-            room = _room(self._world, group)
+            room = _room(self.world, group)
             if not room:
                 continue
             since[key] = self._since.get(key, time)
