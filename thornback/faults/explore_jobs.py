@@ -14,6 +14,7 @@ from multiprocessing.process import BaseProcess
 import msgspec
 
 from thornback.faults.explore import Job, unfinished
+from thornback.faults.interrupts import interrupts_wait
 from thornback.faults.program import recorded_program
 from thornback.faults.run import Outcome, run_once
 from thornback.transports.parent_death import die_with
@@ -51,7 +52,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, far = context.Pipe()
         self.process: BaseProcess = context.Process(target=_serve, args=(far, os.getpid()), daemon=True)
-        self.process.start()
+        with interrupts_wait():
+            self.process.start()
         far.close()
         self.job: Job | None = None
         self.since = 0.0
@@ -127,6 +129,7 @@ class _Pool:
 def _serve(connection: Connection, parent: int) -> None:
     """Make runs until the other side is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if sys.platform == "linux":
         die_with(parent, signal.SIGKILL)
     while True:

@@ -1,4 +1,4 @@
-"""Ctrl-C while a simulation runs in this process."""
+"""Ctrl-C while a simulation runs in this process, or while processes are started that run some."""
 
 from __future__ import annotations
 
@@ -35,3 +35,14 @@ def interrupted_afterwards() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if is_asked:
         raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Ctrl-C waits until the body is over, and in processes that it starts until they say otherwise: half started, they
+    would end with a traceback."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
