@@ -106,13 +106,15 @@ class RealInjector:
     # --- Faults
 
     def _crash_worker(self, fault: p.CrashWorker) -> None:
-        _signal(self._worker(fault.worker), signal.SIGKILL)
+        self._signal_worker(fault.worker, signal.SIGKILL)
 
     def _pause_worker(self, fault: p.PauseWorker) -> End:
-        return _pause(self._worker(fault.worker))
+        pid = self._signal_worker(fault.worker, signal.SIGSTOP)
+        return lambda: _signal(pid, signal.SIGCONT)
 
-    def _worker(self, number: int | None) -> int:
-        """Pid of a worker: by default the first one that runs something, else any."""
+    def _signal_worker(self, number: int | None, what: signal.Signals) -> int:
+        """Pid of the worker that was hit: by default the first one that runs something, else any. The next one is taken
+        if that has ended since the node named it."""
         [rows] = blocking.query_at(self._runtime, [(self._runtime.core.node_id, "workers")], PATIENCE)
         rows = rows or self._workers
         self._workers = rows
@@ -120,13 +122,17 @@ class RealInjector:
         if number is not None:
             running = running[number : number + 1]
         running.sort(key=lambda row: row["state"] != "LEASED")
-        if not running:
-            raise _NothingThere
-        pid: int = running[0]["pid"]
-        return pid
+        for row in running:
+            pid: int = row["pid"]
+            with contextlib.suppress(_NothingThere):
+                _signal(pid, what)
+                return pid
+        raise _NothingThere
 
     def _pause_raylet(self, _fault: p.PauseRaylet) -> End:
-        return _pause(node_pid(self._directory))
+        pid = node_pid(self._directory)
+        _signal(pid, signal.SIGSTOP)
+        return lambda: _signal(pid, signal.SIGCONT)
 
     def _link(self, fault: p.LinkFault) -> End:
         assert self._links is not None
@@ -186,12 +192,6 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         raise _NothingThere from None
-
-
-def _pause(pid: int) -> End:
-    _signal(pid, signal.SIGSTOP)
-
-    return lambda: _signal(pid, signal.SIGCONT)
 
 
 class _RelayedLinks:
