@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -52,6 +53,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, far = context.Pipe()
         self.process: BaseProcess = context.Process(target=_serve, args=(far, os.getpid()), daemon=True)
+        resource_tracker.ensure_running()  # which lets Ctrl-C through when it starts
         with interrupts_wait():
             self.process.start()
         far.close()
