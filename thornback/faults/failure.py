@@ -8,17 +8,18 @@ import hashlib
 import platform
 from array import array
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 import thornback
 from thornback.faults.explore import Job
+from thornback.faults.explore_jobs import run_elsewhere
 from thornback.faults.invariants import Violation
 from thornback.faults.plan import Plan
 from thornback.faults.program import Program, ProgramError, find_program, recorded_program
-from thornback.faults.run import Outcome, Setup, run_once
+from thornback.faults.run import Observer, Outcome, Setup, run_once
 from thornback.faults.story import Story
 from thornback.simulator.world import World
 
@@ -101,9 +102,18 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """Whether the run came to an end; if not, it is made again in a process of its own only."""
         return bool(self.trace_hash)
 
-    def job(self, program: Program, plan: Plan | None = None, setup: Setup | None = None) -> Job:
-        """The run, perhaps under another plan or on another cluster."""
-        return Job(program.name, program.text, program.arguments, self.seed, plan or self.plan, setup or self.setup)
+    def elsewhere(self, program: Program, plan: Plan | None = None, setup: Setup | None = None) -> Outcome:
+        """The run once more in a process of its own, perhaps under another plan or on another cluster."""
+        plan, setup = plan or self.plan, setup or self.setup
+        job = Job(program.name, program.text, program.arguments, self.seed, plan, setup)
+        return run_elsewhere(job, self.run_limit)
+
+    def again(self, program: Program, plan: Plan, setup: Setup, observers: Sequence[Observer] = ()) -> Outcome:
+        """The run once more in this process, under some plan on some cluster. One that came to no end is made
+        :meth:`elsewhere`, where nobody observes it."""
+        if self.ended:
+            return run_once(program, self.seed, plan, setup, observers)
+        return self.elsewhere(program, plan, setup)
 
     def version_problem(self) -> str:
         """Why this is not the version that has failed; "" if it is."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from thornback.core.messages import Message
-from thornback.faults.explore_jobs import run_elsewhere
 from thornback.faults.failure import Failure, FailureError, Journal, digests_of
 from thornback.faults.program import Program
 from thornback.faults.run import Outcome, run_once
@@ -65,10 +64,7 @@ def replay(failure: Failure, any_version: bool = False) -> Replay:
         raise FailureError(f"{problem}; a replay would be another run")
     program = failure.find()
     journal = Journal()
-    if failure.ended:
-        outcome = run_once(program, failure.seed, failure.plan, failure.setup, [journal])
-    else:
-        outcome = run_elsewhere(failure.job(program), failure.run_limit)
+    outcome = failure.again(program, failure.plan, failure.setup, [journal])
     fails = any(violation.key == failure.violation.key for violation in outcome.violations)
     if not failure.ended:
         return Replay(outcome, fails, fails)
@@ -120,7 +116,7 @@ def _cause_outside(failure: Failure, program: Program, outcome: Outcome) -> str:
 def _hash_elsewhere(program: Program, failure: Failure, hash_seed: str) -> str:
     """Of the trace in a process of its own, whose strings have other hashes than here."""
     with _environment("PYTHONHASHSEED", hash_seed):
-        return run_elsewhere(failure.job(program)).trace_hash
+        return failure.elsewhere(program).trace_hash
 
 
 @contextmanager

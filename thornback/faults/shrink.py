@@ -13,12 +13,11 @@ from typing import Any
 
 import msgspec
 
-from thornback.faults.explore_jobs import run_elsewhere
 from thornback.faults.failure import Failure, examine
 from thornback.faults.loader import PlanError, parse_plan
 from thornback.faults.plan import AnyFault, Plan
 from thornback.faults.program import Program
-from thornback.faults.run import Outcome, Setup, run_once
+from thornback.faults.run import Outcome, Setup
 
 MAX_RUNS = 500
 
@@ -207,10 +206,7 @@ def shrink(
     outcomes: dict[bytes, Outcome] = {}
 
     def fails(plan: Plan, setup: Setup) -> bool:
-        if failure.ended:
-            outcome = run_once(program, failure.seed, plan, setup)
-        else:
-            outcome = run_elsewhere(failure.job(program, plan, setup), failure.run_limit)
+        outcome = failure.again(program, plan, setup)
         matching = [violation for violation in outcome.violations if violation.key == failure.violation.key]
         if matching:
             outcome.violations = [*matching, *(each for each in outcome.violations if each not in matching)]

@@ -74,28 +74,29 @@ class ArgumentRequests:
         self._demand(key, request, rank)
 
     def _demand(self, key: tuple[Address, int], request: Request, rank: Rank) -> None:
-        store = self._store
-        capacity = store.allocator.capacity
+        capacity = self._store.allocator.capacity
         total = sum(wanted.size for wanted in request.objects if wanted.size <= capacity)
-        fits = total <= capacity
-        if not fits and store.outside.possible and rank != Rank.AHEAD:
-            self._one_by_one(key, request)
-            return
-        if not fits and not store.outside.possible:
+        if total <= capacity:
+            self._wait(key, request, rank, lambda: self._attempt(key, request))
+        elif not self._store.outside.possible:
             text = f"the arguments of one task are {total:,} bytes together; the object store has {capacity:,}"
             self._fail(key, request, request.objects[0], (), text, True)
-            return
+        elif rank == Rank.AHEAD:
+            self._wait(key, request, rank, lambda: False)
+        else:
+            self._one_by_one(key, request)
+
+    def _wait(self, key: tuple[Address, int], request: Request, rank: Rank, attempt: Callable[[], bool]) -> None:
+        """For room for all at once."""
+        store = self._store
         size = sum(wanted.size for wanted in request.objects if self._needs_room(wanted))
-
-        def attempt() -> bool:
-            return fits and self._attempt(key, request)
-
-        def fail() -> None:
-            self._fail(key, request, request.objects[0], (), store.full(size), True)
-
         if store.outside.possible:
             store.demand(request.key, size, rank, attempt, lambda: self._one_by_one(key, request), store.outside_after)
         else:
+
+            def fail() -> None:
+                self._fail(key, request, request.objects[0], (), store.full(size), True)
+
             store.demand(request.key, size, rank, attempt, fail, store.config.allocation_wait)
 
     def _end(self, key: tuple[Address, int], request: Request) -> None:
